@@ -32,12 +32,12 @@ FLAGS = (
     "--disable-component-update",
     "--hide-scrollbars",
 )
-PHONES = 600  # narrower screens are those of telephones
+PHONES = 600  # narrower screens are those of phones
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """A browser without a window, until the block ends."""
+    """A browser without a window, which runs until the block ends."""
     options = Options()
     options.binary_location = required("chromium")
     for flag in (*FLAGS, f"--user-data-dir={profile}"):

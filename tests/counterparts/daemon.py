@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins"  # where only root or Nagios looks
+ELSEWHERE = "/usr/sbin:/usr/local/sbin:/sbin:/usr/lib/nagios/plugins"  # mostly in the PATH of root or Nagios only
 
 
 def required(program: str) -> str:
-    """Path of a program; if it is missing, the test is skipped, and in CI it fails."""
+    """The path of a program; if it is missing the test is skipped, and fails in CI."""
     path = shutil.which(program) or shutil.which(program, path=ELSEWHERE)
     if path:
         return path
@@ -46,7 +46,7 @@ def daemon(
     seconds: float = 30.0,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program until the block ends; `ready` is called until it returns true, and may raise until then.
+    """Run a program until the block ends; `ready` is called until it returns true, and may raise errors before that.
 
     Raises:
         RuntimeError: if the program ends or is not ready in time; the text has the end of its log.
@@ -64,7 +64,7 @@ def daemon(
 
 
 def await_(condition: Callable[[], bool], seconds: float, what: Callable[[], str] | str) -> None:
-    """Return when a condition holds; a condition that raises OSError or ValueError does not hold yet.
+    """Return when a condition holds; as long as it raises OSError or ValueError it does not hold.
 
     Raises:
         RuntimeError: if it does not in time.
@@ -79,7 +79,7 @@ def await_(condition: Callable[[], bool], seconds: float, what: Callable[[], str
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Send SIGTERM; after five seconds SIGKILL."""
+    """Send SIGTERM, and after five seconds SIGKILL."""
     if process.poll() is None:
         process.terminate()
         try:

@@ -1,4 +1,4 @@
-"""Programs of the examples that are in no lock: `make examples` installs them."""
+"""Programs for the examples that are in no lock file: `make examples` installs them."""
 
 from __future__ import annotations
 

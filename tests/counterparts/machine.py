@@ -21,7 +21,7 @@ from tests.counterparts.daemon import await_, end
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 60.0  # seconds; a busy machine is not a failure
+PATIENCE = 60.0  # seconds; generous, so that a busy machine does not fail a test
 HIERARCHIES = tuple(Path("/sys/fs/cgroup", name) for name in ("systemd", "unified"))  # the hybrid layout
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 DEVICES = "null zero full random urandom tty"
@@ -47,7 +47,7 @@ ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 """
 
-# systemd starts nothing by itself. Not chroot: no user namespace can be made in one.
+# systemd starts nothing by itself. No chroot: it would allow no user namespace.
 SYSTEM = """
 mount --bind proc/sys proc/sys
 mount -o remount,ro,bind proc/sys

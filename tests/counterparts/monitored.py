@@ -1,4 +1,4 @@
-"""What the monitors watch: an embedded cluster, plugins as a package installs them, and programs that fail."""
+"""What the monitoring programs watch: an embedded cluster, plugins as a package installs them, and failing programs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Monitored:
         return {"RINGCHECK": str(RINGCHECK)}
 
     def down(self, *indexes: int) -> None:
-        """Kill these nodes and start the others; all nodes know at once."""
+        """Kill these nodes and start the others; all nodes notice at once."""
         for node in self.cluster.nodes:
             if node.index in indexes and node.process != "killed":
                 self.cluster.down(node.index, instant=True)
@@ -100,7 +100,7 @@ def _plugins(folder: Path) -> Path:
     plugins = folder / "plugins"
     plugins.mkdir()
     (plugins / "check_cassandra_ring").symlink_to(ROOT / "plugins" / "check_cassandra_ring")
-    (plugins / "ringcheck").symlink_to(RINGCHECK)  # where the plugin searches: NRPE gives it no environment
+    (plugins / "ringcheck").symlink_to(RINGCHECK)  # the plugin searches here, because NRPE gives it no environment
     (plugins / "check_nrpe").symlink_to(required("check_nrpe"))
     plugin = f'exec {shlex.quote(str(plugins / "check_cassandra_ring"))} "$@"'
     (folder / "crash.py").write_text(CRASH)
@@ -116,21 +116,21 @@ def _plugins(folder: Path) -> Path:
 
 
 def script(path: Path, text: str) -> None:
-    """Write a shell script that can be run."""
+    """Write an executable shell script."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
 
 def me() -> tuple[str, str]:
-    """User and group of the tests."""
+    """The user and group that run the tests."""
     return pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
 
 
 def ordinary(command: list[str]) -> tuple[list[str], str, str]:
     """A command for a user who is not root, even if root runs the tests: NRPE refuses to run as root.
 
-    Returns:
-        The command, its user and its group. In a user namespace of its own it may still read what root may.
+    Returns: The command, its user and its group. The command runs in its own user namespace, where it can still read
+    what root can read.
     """
     if os.getuid():
         return command, *me()

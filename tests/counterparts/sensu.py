@@ -1,7 +1,7 @@
-"""A double of Sensu Go's agent and backend that behaves as version 6.12.0 of both did.
+"""A test double of Sensu Go's agent and backend that behaves as version 6.12.0 of both did.
 
-It keeps the fields that they kept, loses those that they lost, and drops silently what they dropped. It has its own
-clock, which `advance` moves, so that a ttl ends without waiting.
+It keeps the fields that they kept, loses those that they lost, and silently drops what they dropped. It has a clock of
+its own, which `advance` moves, so that no test waits for the end of a ttl.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Stored:
 
 
 class RefusedError(ValueError):
-    """An event that the API answers with 400, and the socket drops silently."""
+    """An event to which the API answers 400, and which the socket drops silently."""
 
 
 class Backend:
@@ -67,7 +67,7 @@ class Backend:
             return self.events[entity, name]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock: events not renewed within their ttl become warnings, whatever they were, repeatedly."""
+        """Move the clock: an event that is not renewed within its ttl becomes a warning, repeatedly."""
         with self._guard:
             self.now += seconds
             for event in self.events.values():
@@ -168,7 +168,7 @@ class Sensu(Backend):
 
 
 def _texts(found: Any) -> dict[str, str]:
-    """A map of texts: Go refuses other values."""
+    """A map of texts; Go refuses other values."""
     if not all(isinstance(value, str) for value in (found or {}).values()):
         raise RefusedError("json: cannot unmarshal bool into Go struct field ObjectMeta of type string")
     return found or {}

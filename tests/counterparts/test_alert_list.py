@@ -1,4 +1,4 @@
-"""The list of alerts on the dashboards: promtool evaluates its query while shipped alerts fire."""
+"""The list of alerts on the dashboards: promtool evaluates its query while the shipped alerts fire."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def listed(path: Path) -> str:
 
 
 def agreed(path: Path, folder: Path, labels: set[str]) -> bool:
-    """Whether promtool finds exactly these alerts by the query, after an hour."""
+    """Whether, according to promtool, the query finds exactly these alerts after an hour."""
     samples = [{"labels": f"{{{one}}}", "value": 1} for one in labels]
     check = {"expr": listed(path), "eval_time": "1h", "exp_samples": samples}
     test = {
@@ -54,7 +54,7 @@ def agreed(path: Path, folder: Path, labels: set[str]) -> bool:
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_what_fires_is_listed(path: Path, tmp_path: Path) -> None:
-    """The fleet lists every alert; a cluster its own and those of the agents. Another list is not agreed to."""
+    """The fleet's list has every alert, a cluster's its own and those of agents; a different list does not match."""
     expected = FIRING | ({OTHER} if path.stem == "ringcheck-fleet" else set())
     assert agreed(path, tmp_path, expected)
     assert not agreed(path, tmp_path, expected - {next(iter(FIRING))})
@@ -62,7 +62,7 @@ def test_what_fires_is_listed(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_columns_have_names(path: Path) -> None:
-    """Each label of the query is renamed to a column, and columns with links have such a name."""
+    """Each label of the query is renamed to a column, and the columns with links have the names of columns."""
     (panel,) = (panel for panel in board(path)["panels"] if panel["title"] == "Alerts")
     (grouped,) = re.findall(r"max by \(([^)]*)\)", panel["targets"][0]["expr"])
     (organized,) = (step["options"] for step in panel["transformations"] if step["id"] == "organize")

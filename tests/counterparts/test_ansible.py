@@ -1,6 +1,6 @@
-"""The example for Ansible: a rolling restart of the embedded cluster by ansible-playbook, and one that is refused.
+"""The Ansible example: ansible-playbook restarts the embedded cluster node by node, or is refused.
 
-ansible-core is in no lock. `make examples` installs it, with other programs of the examples, and runs these tests.
+ansible-core is in no lock file. `make examples` installs it with the other programs, and runs these tests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "ansible"
 RINGCHECK = [sys.executable, "-m", "ringcheck"]
 
-# Restarts one node of the embedded cluster, and writes down which nodes did not serve when it began.
+# Restarts one node of the embedded cluster, and records which nodes did not serve when it began.
 RESTART = """
 import json, subprocess, sys
 address, url, record = sys.argv[1:]
@@ -51,7 +51,7 @@ def served() -> Iterator[Server]:
 
 
 class Play:
-    """The playbook of the example, for one embedded cluster."""
+    """The example's playbook, for one embedded cluster."""
 
     def __init__(self, server: Server, folder: Path) -> None:
         self.program, self.folder, self.record = example_program("ansible-playbook"), folder, folder / "restarts"
@@ -129,7 +129,7 @@ def test_a_refusal_ends_the_play_before_any_node(served: Server, tmp_path: Path)
 
 
 def test_a_node_that_does_not_come_back_keeps_its_lease(served: Server, tmp_path: Path) -> None:
-    """The play ends with this node: the next one is not touched."""
+    """The play ends at this node, and the next one is not touched."""
     play = Play(served, tmp_path)
     silent = json.dumps({"cassandra_restart_command": ["true"], "cassandra_back_retries": 1})
     done = play.run("-e", silent)
@@ -150,7 +150,7 @@ def test_the_shipped_inventory_and_role_have_no_mistake() -> None:
 
 
 def test_every_variable_of_the_role_is_documented() -> None:
-    """The table of docs/ansible.md names each default, and no other variable."""
+    """The table in docs/ansible.md names each default, and no other variable."""
     defaults = yaml.safe_load((EXAMPLE / "roles" / "cassandra_restart" / "defaults" / "main.yml").read_text())
     section = (ROOT / "docs" / "ansible.md").read_text().partition("\n## Variables\n")[2].partition("\n## ")[0]
     cells = re.findall(r"(?m)^\| (`[^|]+) \|", section)

@@ -72,12 +72,12 @@ CONNECTED = "return document.querySelector('#link').dataset.state === 'connected
 
 
 def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world: World) -> None:
-    """A page shows a node's death and return; title, icon, picture and live region follow, and the focus stays."""
+    """Without a reload, title, icon, picture and live region follow a node's death and return, and the focus stays."""
     looks(driver, DESK)
     opened(driver, world, f"/clusters/{NAME}?keyspace=orders&level=LOCAL_QUORUM")
     driver.execute_script("window.same = true")
     assert text(driver, "h1") == f"OK {NAME}"
-    # In one step: a refresh between finding the link and giving it the focus would replace it.
+    # In one step: between finding the link and focusing it, a refresh could replace it.
     find = "[...document.querySelectorAll('a')].find(link => link.innerText === 'LOCAL_QUORUM')"
     driver.execute_script(f"{find}.focus()")
     world.cluster.down(0, instant=True)
@@ -99,7 +99,7 @@ def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world:
 
 
 def test_ages_increase_and_a_lost_agent_is_shown(driver: webdriver.Chrome, world: World) -> None:
-    """Data of an agent that is gone is shown as old."""
+    """If the agent is gone its data is shown as old."""
     looks(driver, DESK)
     with web.serve(world.agent, "127.0.0.1:0") as served:
         driver.get(f"{served.url}/clusters/{NAME}")
@@ -120,7 +120,7 @@ def test_ages_increase_and_a_lost_agent_is_shown(driver: webdriver.Chrome, world
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: str, scheme: str) -> None:
-    """With a healthy ring, an outage, and no data: no violation, nothing wider than a telephone, no console message."""
+    """Healthy, with an outage, or without data: no violation, no console message, and nothing wider than a phone."""
 
     def look() -> None:
         for width in (DESK, PHONE):
@@ -146,7 +146,7 @@ def test_pages_are_for_everybody(driver: webdriver.Chrome, world: World, axe: st
 
 
 def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -> None:
-    """Without JavaScript the page reloads, and links choose the picture."""
+    """Without JavaScript the page reloads itself, and links choose the picture."""
     looks(driver, DESK, script=False)
     try:
         driver.get(world.url(f"/clusters/{NAME}?keyspace=orders"))
@@ -164,7 +164,7 @@ def test_without_a_script_all_is_there(driver: webdriver.Chrome, world: World) -
 
 
 def test_everything_can_be_reached_by_keyboard(driver: webdriver.Chrome, world: World) -> None:
-    """Tab reaches every link, control, summary and table, shows where it is, and Enter follows, opens and copies."""
+    """Tab reaches every link, control, summary and table and shows the focus; Enter follows, opens and copies."""
     looks(driver, DESK)
     world.cluster.down(0, instant=True)
     world.seen("WARNING")
@@ -220,12 +220,12 @@ def test_what_a_user_did_stays_over_updates(driver: webdriver.Chrome, world: Wor
 
 
 def test_times_are_local_on_hover_and_commands_can_be_copied(driver: webdriver.Chrome, world: World) -> None:
-    """The pointer on a time shows it in the browser's zone; the button copies the command beside it."""
+    """On hover a time is shown in the browser's time zone; a button copies the command beside it."""
     looks(driver, DESK)
     driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
     granted = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"], "origin": world.served.url}
     driver.execute_cdp_cmd("Browser.grantPermissions", granted)
-    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})  # else no clipboard
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})  # otherwise there is no clipboard
     try:
         opened(driver, world, f"/clusters/{NAME}?filter=127.0.1.3")
         hover = "const t = document.querySelector('time'); t.dispatchEvent(new Event('mouseover', {bubbles: true}));"
@@ -242,7 +242,7 @@ def test_times_are_local_on_hover_and_commands_can_be_copied(driver: webdriver.C
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_fleet_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path, axe: str, scheme: str) -> None:
-    """Rows, groups, a filter, and a cluster that was never reached: no violation, nothing wider than a telephone."""
+    """With rows, groups, a filter and a cluster that was never reached: no violation, nothing wider than a phone."""
     with scenes.fleet(tmp_path, 16) as (_, served):
         paths = ["/", "/?group=team", "/?group=environment&sort=name", "/?filter=team%3Dsearch", "/?state=OK"]
         for width in (DESK, PHONE):
@@ -260,7 +260,7 @@ def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: st
     """A violation is reported, so that the tests above can fail."""
     looks(driver, DESK)
     opened(driver, world, "/")
-    # By a style sheet: a refresh replaces the heading, and with it a style of its own.
+    # With a style sheet: a refresh replaces the heading, and its own style with it.
     driver.execute_script(
         "const pale = new CSSStyleSheet(); pale.replaceSync('h1 { color: #c0d0c0 !important }');"
         "document.adoptedStyleSheets = [...document.adoptedStyleSheets, pale]; document.body.append(new Image())"
@@ -270,7 +270,7 @@ def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: st
 
 
 def test_the_picture_alone_is_styled(driver: webdriver.Chrome, world: World) -> None:
-    """The picture on its own is a document whose policy allows its styles."""
+    """The picture alone is a document whose policy allows the picture's styles."""
     looks(driver, DESK)
     driver.get(world.url(f"/api/v1/clusters/{NAME}/ring.svg"))
     fill = "return getComputedStyle(document.querySelector('.h')).fontSize"

@@ -116,7 +116,7 @@ def etcd(folder: Path, members: int = 1, **options: Any) -> Iterator[list[Member
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a member that all tests leave running; each test uses a cluster name of its own."""
+    """URL of a member that all tests leave running; each test uses its own cluster name."""
     with etcd(tmp_path_factory.mktemp("etcd")) as (member,):
         yield member.url
 
@@ -135,7 +135,7 @@ def client(name: str, *urls: str, seconds: float = LONG, one_request: float = 3.
 
 
 def all_at_once(work: Callable[[int], None], number: int) -> None:
-    """Run a function in several threads; the first error is raised."""
+    """Run a function in several threads; raise the first error."""
     errors: list[BaseException] = []
 
     def run(at: int) -> None:
@@ -171,7 +171,7 @@ def test_it_does_what_the_model_does(shared: str) -> None:
 
 
 def test_fifty_racers_for_one_node_have_one_winner(shared: str) -> None:
-    """All ask at once for one node, then the losers for one node each: no record is lost."""
+    """All ask for one node at the same time, then the losers for a node each: no record is lost."""
     name, won, seen = fresh(), list[int](), Counter[str]()
 
     def race(number: int) -> None:
@@ -191,7 +191,7 @@ def test_fifty_racers_for_one_node_have_one_winner(shared: str) -> None:
 
 
 class Monitor:
-    """Counts the grants at one time; there must never be more than one."""
+    """Counts the grants that are held at the same time; there must never be more than one."""
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
@@ -213,7 +213,7 @@ class Monitor:
 def take_turns(store: Etcd, node: str, monitor: Monitor, ends: float) -> None:
     """Ask until granted, hold the lease for a moment, and release it.
 
-    Asks only if no lease is seen: of fifty clients that ask all the time, each would meet others and be refused.
+    It asks only if it sees no lease: if fifty clients asked all the time, each would meet others and be refused.
     """
     owner = f"owner-{node}"
     while time.monotonic() < ends:
@@ -228,7 +228,7 @@ def take_turns(store: Etcd, node: str, monitor: Monitor, ends: float) -> None:
 
 
 def test_fifty_racers_are_granted_one_at_a_time(shared: str) -> None:
-    """If the gate allows one node, fifty racers for fifty nodes all get their turn, and never two at once."""
+    """If the gate allows one node, fifty clients that want fifty nodes all get their turn, and never two at once."""
     name, monitor, ends = fresh(), Monitor(), time.monotonic() + 240
 
     def race(number: int) -> None:
@@ -261,7 +261,7 @@ with closing(Etcd(name, Lease(etcd=(url,)), 60.0)) as store:
 
 
 def test_processes_are_granted_one_at_a_time(shared: str, tmp_path: Path) -> None:
-    """Five processes with five nodes each: a file that each creates while it holds a lease never exists before."""
+    """Each of five processes with five nodes creates a file while it holds a lease; the file never exists before."""
     name = fresh()
     racers = [
         subprocess.Popen([sys.executable, "-c", RACER, shared, name, str(tmp_path), *NODES[at : at + 5]], cwd=HERE)
@@ -293,7 +293,7 @@ granted(Etcd(sys.argv[2], Lease(etcd=(sys.argv[1],))), [holder(owner="dead")], d
 
 
 def test_a_run_that_dies_between_record_and_decision(shared: str) -> None:
-    """Its lease stays, others count its node as down and are refused, and a break removes the lease."""
+    """Its lease stays, so others count its node as down and are refused; a break removes the lease."""
     name = fresh()
     run = subprocess.Popen([sys.executable, "-c", DIES, shared, name], cwd=HERE, stdout=subprocess.PIPE, text=True)
     assert run.stdout is not None
@@ -321,7 +321,7 @@ def test_leases_outlive_a_restart_of_etcd(tmp_path: Path) -> None:
 
 
 def test_etcd_restarted_in_the_middle(tmp_path: Path) -> None:
-    """While etcd is killed and restarted, racers are granted or in doubt, and never two are granted at once."""
+    """While etcd is killed and restarted, clients are granted or in doubt, and never are two granted at once."""
     monitor, doubts, stop = Monitor(), list[str](), threading.Event()
     with etcd(tmp_path) as (member,):
 
@@ -358,7 +358,7 @@ def test_etcd_restarted_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_hung_etcd_is_a_doubt_in_time(tmp_path: Path) -> None:
-    """With etcd stopped by SIGSTOP the deadline ends the request, the error says so, and nothing was granted."""
+    """If etcd is stopped by SIGSTOP, the deadline ends the request, the error says so, and nothing is granted."""
     with etcd(tmp_path) as (member,), client("c", member.url, seconds=2.0, one_request=0.5) as store:
         store.add([holder(SECOND, "you")])
         member.pause()
@@ -474,7 +474,7 @@ def test_an_answer_that_is_lost_is_read_back(proxy: Proxy) -> None:
 
 
 def test_a_break_whose_answer_is_lost_is_done_once(proxy: Proxy) -> None:
-    """It returns the lease that it broke, and the history has it once."""
+    """It returns the lease that it broke, and the history has the break once."""
     with client(fresh(), proxy.url) as store:
         store.add([holder()])
         proxy.lose = First(is_txn)
@@ -483,7 +483,7 @@ def test_a_break_whose_answer_is_lost_is_done_once(proxy: Proxy) -> None:
 
 
 def test_an_answer_that_is_lost_may_have_been_a_refusal(shared: str, proxy: Proxy) -> None:
-    """A lease that another owner recorded between reading and writing is found when the record is read back."""
+    """If another owner recorded a lease between reading and writing, it is found when the record is read back."""
     name = fresh()
     with client(name, proxy.url) as store, client(name, shared) as other:
 
@@ -511,7 +511,7 @@ def test_all_answers_lost_is_a_doubt_and_no_grant(shared: str, proxy: Proxy) -> 
 
 
 def test_a_late_withdrawal_does_not_remove_a_new_grant(shared: str, proxy: Proxy) -> None:
-    """A delayed removal must not take effect after the same owner has been granted the node again."""
+    """A delayed removal must not take effect after the same owner was granted the node again."""
     name = fresh()
     with client(name, proxy.url, seconds=1.0, one_request=0.4) as slow, client(name, shared) as store:
         store.add([holder()])
@@ -529,7 +529,7 @@ def test_a_late_withdrawal_does_not_remove_a_new_grant(shared: str, proxy: Proxy
 
 
 def test_a_dead_endpoint_is_passed_over(tmp_path: Path) -> None:
-    """With one of three members killed, any order of endpoints works, even if the killed one was in use."""
+    """With one of three members killed, endpoints work in any order, even if the killed one was in use."""
     with etcd(tmp_path, 3) as members, client("c", *(one.url for one in members)) as store:
         store.add([holder()])
         members[0].stop()
@@ -539,7 +539,7 @@ def test_a_dead_endpoint_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_member_without_a_majority_grants_nothing(tmp_path: Path) -> None:
-    """A member that is cut off can neither read nor write; with the majority back the record is unchanged."""
+    """A member that is cut off can neither read nor write; when the majority is back the record is unchanged."""
     with etcd(tmp_path, 3) as members, client("c", members[0].url, seconds=4.0, one_request=2.0) as alone:
         alone.add([holder(SECOND, "you")])
         for one in members[1:]:
@@ -557,7 +557,7 @@ def test_a_member_without_a_majority_grants_nothing(tmp_path: Path) -> None:
 
 
 def test_endpoints_of_two_clusters_are_a_doubt(proxy: Proxy, tmp_path: Path) -> None:
-    """Endpoints of different clusters are refused: two runs could each find a record of their own."""
+    """Endpoints of different clusters are refused, because two runs could each find a record of their own."""
     other = ("--initial-cluster-token", "other")
     with etcd(tmp_path, more=other) as (member,), client(fresh(), proxy.url, member.url) as store:
         store.add([holder()])
@@ -567,7 +567,7 @@ def test_endpoints_of_two_clusters_are_a_doubt(proxy: Proxy, tmp_path: Path) -> 
 
 
 def test_a_foreign_record_is_not_written_over(shared: str) -> None:
-    """A value of another program at the key is not replaced."""
+    """If the key has a value of another program, it is not replaced."""
     name = fresh()
     environment = {**os.environ, "ETCDCTL_API": "3"}
     control = [required("etcdctl"), "--endpoints", shared]
@@ -588,7 +588,7 @@ def test_a_foreign_record_is_not_written_over(shared: str) -> None:
 
 @pytest.fixture
 def pems(tmp_path: Path) -> dict[str, str]:
-    """Files of a certificate authority, a server's and a client's certificates, and those of another authority."""
+    """Files: a certificate authority, a server's and a client's certificates, and those of another authority."""
     authority, stranger = trustme.CA(), trustme.CA()
     found = {name: str(tmp_path / f"{name}.pem") for name in ("ca", "cert", "key", "client", "client_key", "other")}
     authority.cert_pem.write_to_path(found["ca"])
@@ -609,7 +609,7 @@ def secured(pems: dict[str, str]) -> tuple[str, ...]:
 
 
 def test_tls_with_our_certificate_and_a_user(tmp_path: Path, pems: dict[str, str]) -> None:
-    """TLS, a client certificate and a user together; without any of them there is an error without the password."""
+    """They work together; if any of them is missing there is an error, which does not contain the password."""
     password = tmp_path / "password"
     password.write_text("pass-word\n")
     password.chmod(0o600)

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "first-alert.md").read_text()
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FOLDER = "/tmp/first-alert"  # noqa: S108 - as the page calls it; the test uses another one
-TEN_MINUTES = 600  # what the title of the page promises
-INSTALL = "## A cluster"  # what stands before it needs the network, and the rest none
+TEN_MINUTES = 600  # seconds, as the title of the page promises
+INSTALL = "## A cluster"  # what comes before it needs the network, and the rest does not
 
 
 def blocks(page: str, kind: str, folder: Path) -> Iterator[str]:
@@ -32,7 +32,7 @@ def blocks(page: str, kind: str, folder: Path) -> Iterator[str]:
 
 
 def ran(page: str, folder: Path, seconds: float, namespace: tuple[str, ...] = ()) -> str:
-    """The output of all commands of a page, which run in one shell; a command that fails ends it."""
+    """The output of all commands of a page, run in one shell; it ends at the first command that fails."""
     script = f"set -euo pipefail\nPATH={Path(sys.executable).parent}:$PATH\n{''.join(blocks(page, 'sh', folder))}"
     done = subprocess.run(
         [*namespace, "bash", "-c", script], cwd=ROOT, timeout=seconds, check=False,
@@ -44,7 +44,7 @@ def ran(page: str, folder: Path, seconds: float, namespace: tuple[str, ...] = ()
 
 @pytest.mark.long
 def test_from_nothing_to_an_alert(tmp_path: Path) -> None:
-    """Every command works as it stands there, and shows what the page shows, within the promised time.
+    """Every command works as it is written, and prints what the page shows, within the promised time.
 
     After the installation the commands have a network of their own, so that the ports of the page are free.
     """

@@ -126,7 +126,7 @@ def until(condition: Callable[[], bool], seconds: float = LONG) -> None:
 
 
 def test_the_life_of_a_reboot(tmp_path: Path) -> None:
-    """A host is granted, one of another rack is refused with the reason; the lease ends only when the node is back."""
+    """A host gets a grant, one of another rack a refusal with the reason; the lease ends only once the node is back."""
     with fleet(tmp_path, 6) as home:
         [url] = home.urls
         without = post(url, "pre-reboot", "host-0", "Content-Type: application/json")
@@ -165,7 +165,7 @@ def reboot(home: Fleet, number: int) -> None:
         assert time.monotonic() < ends, f"{host} was never granted"
         time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - likewise
     home.note(home.granted.add, number)
-    time.sleep(0.5)  # hosts take time to go down: until then only the lease shows it
+    time.sleep(0.5)  # hosts take time to shut down: until then only the lease shows it
     time.sleep(home.cluster.drain(number) + 0.1)
     home.cluster.down(number)
     time.sleep(0.3)
@@ -178,10 +178,10 @@ def reboot(home: Fleet, number: int) -> None:
 
 @pytest.mark.parametrize("agents", [1, 2])
 def test_ten_hosts_at_once(tmp_path: Path, agents: int) -> None:
-    """Ten hosts want to reboot at the same moment, and all do; no range ever has fewer replicas than a quorum.
+    """Ten hosts ask to reboot at the same moment, and all do; no range ever has fewer replicas than a quorum.
 
-    This holds for the grants at one time and for the nodes that were really away, by placement alone. Two agents are
-    coordinated only by the record in etcd.
+    This holds both for the grants at one time and for the nodes that were really down, by their placement alone. Only
+    the record in etcd coordinates the two agents.
     """
     with fleet(tmp_path, 10, agents) as home, sampled(home.cluster) as seen:
         all_at_once(lambda number: reboot(home, number), 10)
@@ -194,7 +194,7 @@ def test_ten_hosts_at_once(tmp_path: Path, agents: int) -> None:
 
 
 def test_an_etcd_that_is_away(tmp_path: Path) -> None:
-    """Without etcd there is no grant and no release, but 503 with the reason; with etcd back, leases are as before."""
+    """Without etcd both grant and release get 503 with the reason; when etcd is back the leases are as before."""
     with fleet(tmp_path, 6) as home:
         [url] = home.urls
         assert ask(url, "host-0")[:2] == (200, "granted")

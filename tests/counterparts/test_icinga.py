@@ -81,7 +81,7 @@ class Icinga:
     def __init__(self, port: int, authority: Path) -> None:
         self.url = f"https://localhost:{port}/v1"
         self.session = requests.Session()
-        self.session.trust_env = False  # REQUESTS_CA_BUNDLE would take precedence over verify
+        self.session.trust_env = False  # REQUESTS_CA_BUNDLE would override verify
         self.session.auth, self.session.verify = ("t", "t"), str(authority)
         self.session.headers["Accept"] = "application/json"
 
@@ -168,7 +168,7 @@ def icinga(watched: Monitored) -> Iterator[Icinga]:
 
 
 def perf(found: dict[str, Any]) -> dict[str, float]:
-    """Perfdata as Icinga stored it, by metric; every item must have the right form."""
+    """Perfdata as Icinga stored it, by metric; asserts that every item has the right form."""
     matches = [PERF.fullmatch(match) for match in found["performance_data"]]
     assert all(matches), found["performance_data"]
     return {match[1]: float(match[2]) for match in matches if match}
@@ -205,7 +205,7 @@ def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
 def test_the_service_shows_the_ring(
     down: tuple[int, ...], state: int, line: str, watched: Monitored, icinga: Icinga
 ) -> None:
-    """State, first line and perfdata as nodes fail and return."""
+    """It shows state, first line and perfdata while nodes fail and return."""
     watched.down(*down)
     found = icinga.check()
     assert (int(found["state"]), found["exit_status"]) == (state, state)
@@ -218,7 +218,7 @@ def test_the_service_shows_the_ring(
 
 
 def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga) -> None:
-    """Icinga mangles perfdata in further lines: ringcheck's is all on the first line."""
+    """Icinga misreads perfdata in further lines, so all of ringcheck's perfdata is on the first line."""
     watched.down(1)
     short, found = icinga.check(), icinga.check("orders-prod!long")
     assert found["exit_status"] == WARNING
@@ -246,7 +246,7 @@ def test_what_goes_wrong_with_us_is_unknown(service: str, line: str, icinga: Ici
 
 
 def test_custom_variables_are_options(watched: Monitored, icinga: Icinga) -> None:
-    """Custom variables set levels of a service, and several nodes without a configuration."""
+    """Custom variables set a service's levels, and several nodes for a service without a configuration."""
     watched.down(1, 2)
     found = icinga.check("orders-prod!levels")
     assert found["exit_status"] == WARNING

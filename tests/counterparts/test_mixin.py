@@ -1,6 +1,6 @@
 """The mixin, read by jsonnet: the same rules and dashboards as the plain files, with a configured base and labels.
 
-jsonnet is in no lock. `make examples` installs it, with other programs of the examples, and runs these tests.
+jsonnet is in no lock file. `make examples` installs it with the other programs, and runs these tests.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def evaluated(configuration: str = "{}") -> dict[str, Any]:
 
 
 def boards(agent: str) -> dict[str, Any]:
-    """The plain dashboards as an import gives them, with the URL of the agent."""
+    """The plain dashboards as an import creates them, with the URL of the agent."""
     texts = {path.name: path.read_text().replace("${VAR_AGENT_URL}", agent) for path in (CONFIG / "grafana").glob("*")}
     documents = {name: json.loads(text) for name, text in texts.items()}
     return {name: {key: part for key, part in whole.items() if key[0] != "_"} for name, whole in documents.items()}
 
 
 def test_it_has_the_plain_rules_and_dashboards() -> None:
-    """Unless it is configured, the mixin gives what the plain files have, and no rule is left out."""
+    """Without configuration the mixin has exactly the content of the plain files, and no rule is left out."""
     found = evaluated()
     plain = [rule for group in RULES["groups"] for rule in group["rules"]]
     groups = found["alerts"]["groups"] + found["rules"]["groups"]
@@ -53,7 +53,7 @@ def test_it_has_the_plain_rules_and_dashboards() -> None:
 
 
 def test_the_url_of_the_agent_is_configured() -> None:
-    """Links of the dashboards lead to it, and nothing is left to ask for."""
+    """Links of the dashboards lead to the configured URL, so that an import does not ask for it."""
     found = evaluated("{ringcheckAgentUrl: 'https://ringcheck.example.net'}")["dashboards"]
     assert found == boards("https://ringcheck.example.net")
     assert "VAR_" not in json.dumps(found)

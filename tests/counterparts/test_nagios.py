@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SERVICE = "Cassandra ring"
 PERF = re.compile(r"([a-z_]+)=(-?[0-9.]+)(s|%)?(?:;[0-9.]*){0,4}")
 
-# The least that Nagios needs of the configuration in Debian's package.
+# The minimum that Nagios needs of the configuration in Debian's package.
 BESIDE = """
 define timeperiod {
     timeperiod_name 24x7
@@ -213,7 +213,7 @@ def others(watched: Monitored) -> str:
 
 
 def perf(found: dict[str, str]) -> dict[str, float]:
-    """Perfdata as Nagios stored it; every item must have the right form."""
+    """Perfdata as Nagios stored it; asserts that every item has the right form."""
     texts = found["performance_data"].split(" ")
     matches = [PERF.fullmatch(match) for match in texts]
     assert all(matches), texts
@@ -255,7 +255,7 @@ def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:
 def test_the_service_shows_the_ring(
     down: tuple[int, ...], state: int, line: str, watched: Monitored, nagios: Nagios
 ) -> None:
-    """State, first line and perfdata as nodes fail and return; Nagios replaces each semicolon by a colon."""
+    """It shows state, first line and perfdata as nodes fail and return; Nagios replaces each semicolon by a colon."""
     watched.down(*down)
     found = nagios.check()
     assert int(found["current_state"]) == state
@@ -268,7 +268,7 @@ def test_the_service_shows_the_ring(
 
 
 def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
-    """With -v findings follow, and the perfdata is still that of the first line alone."""
+    """With -v findings follow, and the perfdata is still only that of the first line."""
     watched.down(1)
     found = nagios.check("long")
     assert int(found["current_state"]) == WARNING
@@ -334,7 +334,7 @@ def test_pages_and_tickets_reach_their_contacts(watched: Monitored, nagios: Nagi
 
 
 def test_by_way_of_nrpe_nagios_shows_the_same(watched: Monitored, nagios: Nagios) -> None:
-    """The shipped NRPE command through the shipped Nagios command."""
+    """The shipped NRPE command is run by the shipped Nagios command."""
     watched.down(1, 2)
     direct, remote = nagios.check(), nagios.check("by nrpe")
     assert int(remote["current_state"]) == CRITICAL
@@ -344,7 +344,7 @@ def test_by_way_of_nrpe_nagios_shows_the_same(watched: Monitored, nagios: Nagios
 
 @pytest.mark.parametrize(("down", "code"), [((), OK), ((1,), WARNING), ((1, 2), CRITICAL), ((0, 1, 2), UNKNOWN)])
 def test_nrpe_passes_state_and_line(down: tuple[int, ...], code: int, watched: Monitored, nrpe: int) -> None:
-    """Exit code and one line."""
+    """NRPE passes on the exit code and the one line."""
     watched.down(*down)
     found, output = by_nrpe(nrpe, "check_cassandra_ring_orders-prod")
     assert found == code, output
@@ -369,7 +369,7 @@ def test_what_nrpe_itself_makes_of_a_plugin_that_dies(nrpe: int) -> None:
 
 
 def test_check_nrpe_s_own_timeout_is_unknown_with_the_shipped_options(nrpe: int) -> None:
-    """The shipped command has -u: without it a machine that does not answer would be CRITICAL."""
+    """The shipped command has -u; without it a machine that does not answer would be CRITICAL."""
     code, _ = by_nrpe(nrpe, "hangs", "-t", "1")
     assert code == UNKNOWN
     shipped = (ROOT / "config/nagios/ringcheck.cfg").read_text()
@@ -377,7 +377,7 @@ def test_check_nrpe_s_own_timeout_is_unknown_with_the_shipped_options(nrpe: int)
 
 
 def test_old_packets_of_nrpe_cut_nothing(tmp_path: Path) -> None:
-    """`check_nrpe -2` silently cuts at 1,023 bytes: the output for 200 lost keyspaces fits, with all perfdata."""
+    """`check_nrpe -2` silently truncates at 1,023 bytes; the output for 200 lost keyspaces fits, with all perfdata."""
     with monitored(tmp_path, keyspaces=200) as many, served_by_nrpe(many) as port:
         many.down(1, 2)
         command = "check_cassandra_ring_orders-prod"

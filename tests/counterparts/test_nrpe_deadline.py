@@ -1,4 +1,4 @@
-"""A real check_nrpe gets the line of `check` from a machine with a twentieth of a core, before it gives up itself."""
+"""On a machine with a twentieth of a core, a real check_nrpe gets the line of `check` before its own timeout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GIVES_UP = ("-t", "10")  # seconds, the default of check_nrpe
 
 
 def command(watched: Monitored, effect: str) -> str:
-    """The line of NRPE's configuration for a check whose work is of such a kind; `-t` is the default."""
+    """The line of NRPE's configuration for a check that does this kind of work; `-t` is the default."""
     (watched.folder / "sitecustomize.py").write_text(EFFECTS)
     assigned = {"PYTHONPATH": f"{watched.folder}:{ROOT}", "EFFECT_PID": str(watched.folder / "pid")}
     assigned |= {"EFFECT": effect, "EFFECT_IN": "click"} if effect else {}
@@ -33,7 +33,7 @@ def command(watched: Monitored, effect: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("effect", ["power", "sleep", "loop"])
 def test_the_line_comes_before_check_nrpe_gives_up(effect: str, tmp_path: Path) -> None:
-    """NRPE, the process that works and the one that waits share the quota; the work never ends."""
+    """NRPE, the working process and the waiting one share the quota, and the work never ends."""
     with monitored(tmp_path) as watched, twentieth_of_a_core() as procs:
         with served_by_nrpe(watched, command(watched, effect), procs) as port:
             assert by_nrpe(port, "starved", *GIVES_UP) == (UNKNOWN, STOPPED)
@@ -42,7 +42,7 @@ def test_the_line_comes_before_check_nrpe_gives_up(effect: str, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_a_check_without_time_is_not_lost(tmp_path: Path) -> None:
-    """The usual work: it ends with the state of the ring, or is stopped. In no case check_nrpe has to give up."""
+    """With the usual work it reports the state of the ring or is stopped; in no case does check_nrpe time out."""
     with (
         monitored(tmp_path) as watched,
         twentieth_of_a_core() as procs,

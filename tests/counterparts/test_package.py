@@ -24,7 +24,7 @@ CONFIG = "etc/ringcheck/ringcheck.yaml"
 ARTICLE = ROOT / "tests" / "snapshots" / "article-one-down.json"
 CLUSTER = "clusters: {orders-prod: {jolokia: {contact_points: 127.0.0.1}}}\n"
 
-# Prints its arguments, and fails: this must not make an installation fail.
+# It prints its arguments and fails, which must not make an installation fail.
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>/systemctl.log\nexit 1\n'
 
 
@@ -95,7 +95,7 @@ def test_what_is_in_it(deb: Path) -> None:
 
 
 def test_what_it_says_of_itself(deb: Path) -> None:
-    """It has the program's version, depends on the Python that it was compiled for, and has one configuration file."""
+    """It has the program's version, depends on the Python for which it was compiled, and has one configuration file."""
 
     def field(name: str) -> str:
         return subprocess.run(["dpkg-deb", "-f", deb, name], capture_output=True, text=True, check=True).stdout.strip()
@@ -109,7 +109,7 @@ def test_what_it_says_of_itself(deb: Path) -> None:
 
 
 def test_it_needs_no_library_of_the_machine(unpacked: Path) -> None:
-    """All modules of every command, also compiled ones, come from the package or from Python itself."""
+    """All modules of every command, including compiled ones, come from the package or from Python itself."""
     library = unpacked / "usr/lib/ringcheck"
     program = f"""
 import sys; sys.path.insert(0, {str(library)!r})
@@ -128,7 +128,7 @@ print(*{{getattr(one, "__file__", None) for one in sys.modules.values()}} - {{No
 
 
 def test_the_unpacked_program_judges(unpacked: Path) -> None:
-    """Run by a user other than root, the packaged program reports the outage of a snapshot without compiling files."""
+    """The packaged program, run by a user other than root, reports the outage of a snapshot and compiles no files."""
     script = (unpacked / "usr/bin/ringcheck").read_text()
     assert script.count("/usr/lib/ringcheck") == 1
     moved = script.replace("/usr/lib/ringcheck", str(unpacked / "usr/lib/ringcheck"))
@@ -144,7 +144,7 @@ def test_the_unpacked_program_judges(unpacked: Path) -> None:
 
 
 def test_installed_for_everybody(machine: Machine) -> None:
-    """After dpkg -i any user can run the program and the plugin, in any environment; nothing is enabled."""
+    """After dpkg -i any user can run the program and the plugin, in any environment; no unit is enabled."""
     machine.dpkg("-i", "/ringcheck.deb")
     machine.put(ARTICLE.read_text(), "/tmp/article.json")  # noqa: S108 - of the other machine
     machine.put("raise SystemExit('shadowed')", "/evil/click.py")
@@ -164,7 +164,7 @@ def test_installed_for_everybody(machine: Machine) -> None:
 
 
 def test_the_configuration_that_comes_along(machine: Machine) -> None:
-    """Without clusters a check is UNKNOWN; a file in conf.d adds some."""
+    """While no cluster is configured a check is UNKNOWN; a file in conf.d adds clusters."""
     machine.dpkg("-i", "/ringcheck.deb")
     before = machine.run("ringcheck", "check")
     assert (before.returncode, before.stdout.startswith("UNKNOWN")) == (3, True), before.stdout
@@ -175,7 +175,7 @@ def test_the_configuration_that_comes_along(machine: Machine) -> None:
 
 
 def test_the_units_that_come_along(machine: Machine) -> None:
-    """There is no mistake, for systemd, in the installed units, their program and their page."""
+    """For systemd there is no mistake in the installed units, their program and their page."""
     required("systemd-analyze")
     machine.dpkg("-i", "/ringcheck.deb")
     for unit in ("ringcheck-agent.service", "ringcheck-check@orders-prod.timer", "ringcheck-check@orders-prod.service"):
@@ -202,7 +202,7 @@ def test_removed_and_purged(machine: Machine) -> None:
     link = "/etc/systemd/system/multi-user.target.wants/ringcheck-agent.service"
     machine.dpkg("-i", "/ringcheck.deb")
     machine.shell(f"mkdir -p $(dirname {link}) && ln -s /usr/lib/systemd/system/ringcheck-agent.service {link}")
-    machine.shell("ringcheck --version && mkdir -p /var/lib/private/ringcheck")  # run by root, who could write to it
+    machine.shell("ringcheck --version && mkdir -p /var/lib/private/ringcheck")  # root runs it, and could write to it
     assert "directory" not in machine.dpkg("-r", "ringcheck"), "nothing was left behind by the program"
     assert not any(map(machine.exists, ("/usr/lib/ringcheck", "/usr/bin/ringcheck", "/usr/share/doc/ringcheck")))
     assert all(map(machine.exists, (f"/{CONFIG}", link, "/var/lib/private/ringcheck")))

@@ -1,4 +1,4 @@
-"""The example for PagerDuty and Slack: checked with amtool, and run by a real Alertmanager against their doubles."""
+"""The example for PagerDuty and Slack: checked by amtool, and run by a real Alertmanager against test doubles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXAMPLE = RULES.parent / "alertmanager-pagerduty-slack.yml"
-PATIENCE = 90.0  # seconds; a busy machine is no failure
+PATIENCE = 90.0  # seconds; generous, so that a busy machine does not fail a test
 RUNBOOK = "https://wiki.example.net/ringcheck"
 
 
@@ -27,12 +27,12 @@ def alert(name: str, severity: str) -> dict[str, Any]:
 
 
 def of(calls: list[tuple[str, dict[str, Any]]], path: str, text: str) -> dict[str, Any] | None:
-    """The first call of a path whose body contains a text."""
+    """The first call of this path whose body contains a text."""
     return next((body for place, body in calls if place == path and text in str(body)), None)
 
 
 def test_the_example_is_valid() -> None:
-    """A page goes to PagerDuty and to Slack, a ticket to Slack alone."""
+    """A page goes to both PagerDuty and Slack, a ticket only to Slack."""
     amtool = required("amtool")
     done = subprocess.run([amtool, "check-config", EXAMPLE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -42,7 +42,7 @@ def test_the_example_is_valid() -> None:
 
 
 def test_what_arrives_at_pagerduty_and_slack(tmp_path: Path) -> None:
-    """The page has its runbook and the agent's page as links; the ticket has another channel and colour."""
+    """The page links to its runbook and to the agent's page; the ticket has another channel and colour."""
     calls: list[tuple[str, dict[str, Any]]] = []
     with answering(lambda path, body: calls.append((path, body))) as port:
         (tmp_path / "key").write_text("the-key")

@@ -1,4 +1,4 @@
-"""The pictures of the README: the script makes both, and those in the repository are small."""
+"""The pictures of the README: the script makes both, and the committed ones are small."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words(svg: Path) -> str:
 
 
 def test_the_script_makes_both_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The page is a WebP of some size, and the terminal shows the verdict in colours, with no other host's font."""
+    """The page is a WebP of some size; the terminal shows the verdict in colours, and loads no other host's font."""
     required("chromium")
     assert main([str(tmp_path)]) == 0
     page, terminal = (tmp_path / "page.webp").read_bytes(), tmp_path / "terminal.svg"
@@ -37,7 +37,7 @@ def test_the_script_makes_both_pictures(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_the_shipped_pictures_are_small_and_shown() -> None:
-    """The README shows each picture of docs/images, with a text for those who don't see it."""
+    """The README shows each picture of docs/images, with a text for people who can't see it."""
     readme = (ROOT / "README.md").read_text()
     pictures = sorted(IMAGES.iterdir())
     assert [path.name for path in pictures] == ["page.webp", "terminal.svg"]

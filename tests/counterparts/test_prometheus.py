@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLICY = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.LOCAL_ALL)),))
-PATIENCE = 90.0  # seconds; a busy machine is no failure
+PATIENCE = 90.0  # seconds; generous, so that a busy machine does not fail a test
 SHIPPED = RULES.parent
 DC1 = (0, 2, 4)  # the nodes of dc1, each in its own rack
 
@@ -53,7 +53,7 @@ class Watched:
             self.cluster.set_fault(node.index, Fault("status", status=500) if yes else None)
 
     def down(self, *indexes: int) -> None:
-        """Kill these nodes and start the others; all nodes know at once."""
+        """Kill these nodes and start the others; all nodes notice at once."""
         for node in self.cluster.nodes:
             if node.index in indexes and node.process != "killed":
                 self.cluster.down(node.index, instant=True)
@@ -76,7 +76,7 @@ class Hook:
             self.texts[name] = alert["annotations"]
 
     def firing(self, receiver: str) -> set[str]:
-        """Alerts that fire for this receiver."""
+        """The alerts that fire for this receiver."""
         return {name for name, status in self.told[receiver].items() if status == "firing"}
 
 
@@ -152,7 +152,7 @@ class Chain:
     alertmanager: str
 
     def query(self, expression: str) -> dict[tuple[str, ...], float]:
-        """Values of a query by the labels that are not Prometheus's own, in order of their names."""
+        """The values of a query by the labels that are not Prometheus's own, in the order of their names."""
         reply = requests.get(f"{self.prometheus}/api/v1/query", params={"query": expression}, timeout=10).json()
         mine = {"__name__", "job", "instance", "cassandra_cluster"}
         return {
@@ -242,7 +242,7 @@ def test_an_outage_pages_and_resolves(chain: Chain) -> None:
 
 
 def test_a_lost_datacenter_has_zero_nodes_up(chain: Chain) -> None:
-    """The series of a datacenter whose nodes are all down stay, with 0 nodes up."""
+    """If all nodes of a datacenter are down its series stay, with 0 nodes up."""
     chain.watched.down(*DC1)
     query = 'cassandra_ring_nodes{state="up"}'
     await_(
@@ -253,7 +253,7 @@ def test_a_lost_datacenter_has_zero_nodes_up(chain: Chain) -> None:
 
 
 def test_going_blind_resolves_no_outage(chain: Chain) -> None:
-    """When the agent is blind, the verdict's series stop, the page stays, and RingcheckBlind pages as well."""
+    """If the agent can't reach the nodes, the verdict's series stop, the page stays, and RingcheckBlind pages too."""
     chain.watched.down(*DC1[:2])
     await_(lambda: "CassandraRingOutage" in chain.hook.firing("page"), PATIENCE, lambda: str(chain.hook.told))
     chain.watched.blind(yes=True)

@@ -47,7 +47,7 @@ def test_the_scrape_configuration_and_the_rules_are_valid() -> None:
 
 
 def test_the_budget_alerts_do_what_their_tests_say() -> None:
-    """The shipped tests of the recording rules and burn rates pass, and each alert fires and does not fire in one."""
+    """The shipped tests of recording rules and burn rates pass; in one of them each alert fires and does not fire."""
     done = promtool(["test", "rules", "ringcheck.slo.rules.test.yml"])
     assert done.returncode == 0, done.stdout + done.stderr
     tests = yaml.safe_load((SHIPPED / "ringcheck.slo.rules.test.yml").read_text())["tests"]
@@ -72,7 +72,7 @@ def test_the_budget_alerts_do_what_their_tests_say() -> None:
     ],
 )
 def test_a_budget_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) -> None:
-    """The tests of the burn rates can fail."""
+    """This shows that the tests of the burn rates can fail."""
     text = SLO.read_text()
     assert old in text
     (tmp_path / SLO.name).write_text(text.replace(old, new))
@@ -81,7 +81,7 @@ def test_a_budget_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: P
 
 
 def test_the_scrape_configuration_of_a_part_of_the_clusters_is_valid(tmp_path: Path) -> None:
-    """That of docs/metrics.md, for scrape jobs that share out the clusters of a large agent."""
+    """It is the one in docs/metrics.md, for scrape jobs that share the clusters of a large agent."""
     page = (RULES.parent.parent.parent / "docs" / "metrics.md").read_text()
     (example,) = re.findall(r"(?m)^    scrape_configs:\n(?:^    .*\n)+", page)
     file = tmp_path / "prometheus.yml"
@@ -126,7 +126,7 @@ def test_each_alert_does_what_its_tests_say() -> None:
     ],
 )
 def test_a_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) -> None:
-    """The tests of the rules can fail."""
+    """This shows that the tests of the rules can fail."""
     text = RULES.read_text()
     assert old in text
     (tmp_path / RULES.name).write_text(text.replace(old, new))
@@ -136,7 +136,7 @@ def test_a_rule_that_was_spoiled_is_found(old: str, new: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
-    """Each query of a dashboard is valid, checked as a recording rule with its variables filled in."""
+    """With its variables filled in, each query of a dashboard is valid, which is checked as a recording rule."""
     filled = [VARIABLE.sub(lambda found: "5m" if "interval" in found[1] else "x", one) for one in expressions(path)]
     rules = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(filled)]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
@@ -146,7 +146,7 @@ def test_queries_of_dashboards_are_promql(path: Path, tmp_path: Path) -> None:
 
 
 def test_metrics_follow_the_conventions() -> None:
-    """There is no objection to any name, unit or help."""
+    """No name, unit or help text gets an objection of promtool."""
     holders = (Holder(node="10.0.0.1", owner="o", purpose="", since="2026-01-01T00:00:00Z"),)
     one = Reading(
         cluster="b",

@@ -30,7 +30,7 @@ LONG = 400.0  # seconds for two rolls of six nodes on a busy machine
 
 @dataclass
 class Roll:
-    """A `ringcheck roll` with a name: its journal, and the notes of its commands."""
+    """A `ringcheck roll` with a name, its journal, and the records of its commands."""
 
     folder: Path
     name: str
@@ -66,14 +66,14 @@ class Roll:
         return [one for one in found if one["event"] in names]
 
     def ran(self) -> Counter[str]:
-        """The number of times that its command ran for each node."""
+        """How many times its command ran for each node."""
         file = self.folder / f"ran-{self.name}"
         return Counter(file.read_text().split() if file.exists() else [])
 
 
 @dataclass
 class Site:
-    """An embedded cluster, an etcd, and rolls of it."""
+    """An embedded cluster, an etcd, and rolls of the cluster."""
 
     folder: Path
     cluster: EmbeddedCluster
@@ -97,7 +97,7 @@ class Site:
             return {one.node for one in store.holders()}
 
     def harmed_nobody(self) -> None:
-        """Assert that every range had its quorum at every moment: no nodes of two racks were away together."""
+        """Assert that every range always had its quorum: never were nodes of two racks down together."""
         pairs = combinations(self.cluster.nodes, 2)
         assert all(lost(self.cluster, {a.address, b.address}) for a, b in pairs if a.spec.rack != b.spec.rack)
         assert self.seen.nodes == set(self.nodes)
@@ -151,10 +151,10 @@ def once(nodes: list[str]) -> Counter[str]:
 
 @pytest.mark.parametrize(("words", "before"), [([], 0.0), (["--no-drain", "--stable", "1"], 3.0)])
 def test_two_at_once(tmp_path: Path, words: list[str], before: float) -> None:
-    """Two rolls restart every node, one rack at a time for both together; they met, and no lease is left.
+    """Two rolls restart every node, together one rack at a time; they overlapped, and no lease is left.
 
-    Once with drains, and once with commands that take seconds until their node goes down: until then only the lease
-    shows it.
+    One case drains the nodes. In the other the commands take seconds until their node goes down; until then only the
+    lease shows it.
     """
     with site(tmp_path, before=before) as here:
         one, other = here.roll("one", *words), here.roll("other", *words)
@@ -187,7 +187,7 @@ def test_one_of_two_is_killed(tmp_path: Path, moment: str) -> None:
 
 
 def test_etcd_goes_away_under_a_batch(tmp_path: Path) -> None:
-    """The batch comes back, its lease can't be released: exit 3 with the reason, no other batch; --resume continues."""
+    """The batch comes back, but can't release its lease: exit 3 with the reason, no other batch; --resume continues."""
     with site(tmp_path, seconds=1.0) as here:
         roll = here.roll("one")
         until(lambda: roll.events("command"), roll.told)

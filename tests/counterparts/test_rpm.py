@@ -1,4 +1,4 @@
-"""The rpm: its content, what it requires, and that the packaged program runs."""
+"""The rpm: its content and its requirements, and that the packaged program runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGING = Path(__file__).parents[2] / "packaging"
 
 
 def query(rpm: Path, *options: str) -> str:
-    """What rpm reports of a package that is not installed."""
+    """What rpm reports about a package that is not installed."""
     command = [required("rpm"), "-qp", *options, str(rpm)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -38,7 +38,7 @@ def unpacked(rpm: Path) -> Path:
 
 
 def test_what_is_in_it(rpm: Path) -> None:
-    """All files belong to root, nobody else may write them, and none of Debian's is left."""
+    """All files belong to root, nobody else may write them, and none is specific to Debian."""
     listing = query(rpm, "--qf", "[%{FILENAMES}\t%{FILEMODES:perms}\t%{FILEUSERNAME}\n]")
     files = [line.split("\t") for line in listing.splitlines()]
     assert {owner for _, _, owner in files} == {"root"}
@@ -58,7 +58,7 @@ def test_what_is_in_it(rpm: Path) -> None:
 
 
 def test_what_it_says_of_itself(rpm: Path) -> None:
-    """It has the program's version, requires the Python that it was compiled for, and keeps an edited configuration."""
+    """It has the version of the program, requires the Python it was compiled for, and keeps an edited configuration."""
     assert query(rpm, "--qf", "%{VERSION}-%{RELEASE}") == f"{ringcheck.__version__}-1"
     version = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True).stdout
     assert f"/usr/bin/python3.{version.split('.')[1]}" in query(rpm, "--requires").splitlines()
@@ -68,7 +68,7 @@ def test_what_it_says_of_itself(rpm: Path) -> None:
 
 
 def test_its_scripts_are_those_of_rpm(rpm: Path) -> None:
-    """Each is a script of packaging/rpm, whose argument is the number of packages that are left."""
+    """Each is a script from packaging/rpm, whose argument is the number of packages that are left."""
     scripts = query(rpm, "--scripts")
     for name in SCRIPTS:
         path = PACKAGING / "rpm" / name
@@ -78,7 +78,7 @@ def test_its_scripts_are_those_of_rpm(rpm: Path) -> None:
 
 
 def test_the_unpacked_program_judges(unpacked: Path) -> None:
-    """The packaged program, started by the Python in its first line, reports the outage of a snapshot."""
+    """The packaged program, run by the Python that its first line names, reports the outage of a snapshot."""
     script = (unpacked / "usr/bin/ringcheck").read_text()
     first = re.match(r"#!/usr/bin/(python3\.\d+) -I\n", script)
     version = subprocess.run([PYTHON, "--version"], capture_output=True, text=True, check=True).stdout

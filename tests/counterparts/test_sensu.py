@@ -1,4 +1,4 @@
-"""Both transports against a double of Sensu that has the traps of the real one; first, tests of the double."""
+"""Both transports against a test double of Sensu that has the pitfalls of the real one; first, tests of the double."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_double_s_socket_is_as_silent_as_the_real_one(
 
 
 def test_the_double_answers_junk(sensu: double.Sensu) -> None:
-    """A bare `ping` is not an event for Sensu Go."""
+    """For Sensu Go a bare `ping` is not an event."""
     assert said_to_socket(sensu, b"ping") == b"invalid"
 
 
@@ -150,7 +150,7 @@ def test_what_the_api_keeps(sensu: double.Sensu) -> None:
 
 
 def test_what_the_socket_loses_is_said_in_the_output_or_by_the_classic_server(sensu: double.Sensu) -> None:
-    """Sensu Go keeps neither ttl nor team from the socket, though the message has them; status and text are kept."""
+    """Sensu Go keeps neither ttl nor team from the socket, though the message has them; it keeps status and text."""
     assert classic(sensu).send(verdict("10.0.0.1", "10.0.0.2")) is None
     wait_for(sensu, 2)
     page = sensu.event("blogs", PAGE)
@@ -171,19 +171,19 @@ def test_what_the_socket_loses_is_said_in_the_output_or_by_the_classic_server(se
 
 
 def wait_for(running: double.Sensu, number: int) -> None:
-    """Wait until the double has so many events: the sender does not wait for the socket's answer."""
+    """Wait until the double has this many events: the sender does not wait for the socket's answer."""
     await_(lambda: len(running.events) >= number, 10, "the events did not come")
 
 
 def heard(running: double.Sensu, name: str, times: int) -> None:
-    """Wait until an event has arrived so many times."""
+    """Wait until an event has arrived this many times."""
     key = ("blogs", name)
     await_(lambda: key in running.events and len(running.events[key].history) >= times, 10, f"{name} did not come")
 
 
 @pytest.mark.parametrize("transport", ["sensu-go", "socket"])
 def test_a_recovery_resolves_both(transport: str, sensu: double.Sensu) -> None:
-    """Through a warning, a page and a recovery each event follows its own tier."""
+    """During a warning, a page and a recovery each event follows its own tier."""
     sender = api(sensu) if transport == "sensu-go" else classic(sensu)
     past = 0
     for down in (("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), ()):
@@ -221,7 +221,7 @@ def test_polls_in_time_never_let_a_page_grow_stale(sensu: double.Sensu) -> None:
 
 @pytest.mark.parametrize("interval", [1.0, 15.0, 29.5, 300.0, 86400.0])
 def test_the_default_ttl_is_one_that_sensu_takes(interval: float) -> None:
-    """The default ttl is in whole seconds, above the interval, and long enough for three events."""
+    """The default ttl is in whole seconds, longer than the interval, and long enough for three events."""
     check = api_event(events(verdict())[0], replace(TERMS, interval=interval, ttl=default_ttl(interval)))["check"]
     assert check["ttl"] >= 3 * check["interval"]
     assert (type(check["ttl"]), type(check["interval"])) == (int, int)
@@ -240,7 +240,7 @@ def test_no_cluster_s_name_makes_an_event_that_is_dropped(name: str, severity: S
 
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_every_number_of_an_output_becomes_its_point(down: tuple[str, ...]) -> None:
-    """Sensu Go's parser reads the same labels and values from perfdata as Nagios's."""
+    """Sensu Go's parser reads the same labels and values from the perfdata as that of Nagios."""
     for event in events(verdict(*down, cluster="a|b = c")):
         perf = event.output.partition(" | ")[2].split(" ")
         expected = {one.partition("=")[0]: one.partition("=")[2].partition(";")[0].rstrip("s%") for one in perf}
@@ -250,7 +250,7 @@ def test_every_number_of_an_output_becomes_its_point(down: tuple[str, ...]) -> N
 
 
 def test_names_beyond_ascii_arrive(sensu: double.Sensu) -> None:
-    """The entity has a name that Sensu accepts, the output has the cluster's own name."""
+    """The entity has a name that Sensu accepts, and the output has the cluster's own name."""
     found = verdict(cluster="Größe 1")
     assert api(sensu).send(found) is None
     assert safe_name("Größe 1") == "Gr-e-1"
@@ -258,7 +258,7 @@ def test_names_beyond_ascii_arrive(sensu: double.Sensu) -> None:
 
 
 def test_many_at_once_are_all_taken(sensu: double.Sensu) -> None:
-    """The thirty events for fifteen clusters all arrive."""
+    """All of thirty events for fifteen clusters arrive."""
     for place in range(15):
         assert api(sensu).send(verdict(cluster=f"c{place}")) is None
     assert len(sensu.events) == 30
@@ -272,7 +272,7 @@ def test_a_refusal_of_the_api_is_reported_in_one_line(sensu: double.Sensu) -> No
 
 
 def test_repeats_and_patience_are_as_configured(sensu: double.Sensu) -> None:
-    """`after` and `repeat` arrive in the form of both kinds of handlers."""
+    """`after` and `repeat` arrive in the form that each of the two kinds of handlers uses."""
     assert api(sensu, after=60.0, repeat=3600.0).send(verdict()) is None
     told = sensu.event("blogs", PAGE).annotations
     assert (told["fatigue_check/occurrences"], told["fatigue_check/interval"]) == ("5", "3600")
@@ -306,7 +306,7 @@ def test_check_sends_to_the_api_that_the_command_line_names(sensu: double.Sensu)
 
 
 def test_an_agent_s_way_to_merge_stderr_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
-    """Sensu stores stdout and stderr together: check prints nothing on stderr, so that the perfdata stays intact."""
+    """Sensu stores stdout and stderr together; check prints nothing on stderr, so the perfdata stays intact."""
     snapshot = str(ROOT / "tests" / "snapshots" / "article-one-down.json")
     code = run(["check", "--from", snapshot])
     status, output = double.results(code, *capsys.readouterr())
@@ -345,7 +345,7 @@ def test_the_definitions_are_taken() -> None:
 def test_the_definitions_commands_are_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each command in a definition has options of check, and works with a recorded cluster."""
+    """Each command in a definition uses options of check, and works with a recorded cluster."""
     file = tmp_path / "r.yaml"
     file.write_text("clusters: {orders-prod: {jolokia: {contact_points: h}}}\n")
     monkeypatch.setenv("RINGCHECK_FROM", str(ROOT / "tests" / "snapshots" / "article-one-down.json"))

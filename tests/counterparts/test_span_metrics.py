@@ -1,4 +1,4 @@
-"""A real Prometheus that holds span metrics: keyspaces have the levels of their own clients."""
+"""A real Prometheus that has span metrics: keyspaces get the levels of their own clients."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from ringcheck.report.reading import Reading
 
-PATIENCE = 90.0  # seconds; a busy machine is no failure
+PATIENCE = 90.0  # seconds; generous, so that a busy machine does not fail a test
 NAME = "orders-prod"
 QUERY = 'last_over_time(traces_span_metrics_calls_total{db_system_name="cassandra"}[1m])'
 
 
 @contextmanager
 def exporting(spans: Counter[tuple[str, str]]) -> Iterator[int]:
-    """An exporter of span metrics, as OpenTelemetry's connector makes them; its port."""
+    """An exporter of span metrics as OpenTelemetry's connector writes them; returns its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -63,7 +63,7 @@ def exporting(spans: Counter[tuple[str, str]]) -> Iterator[int]:
 
 @contextmanager
 def prometheus(folder: Path, exporter: int) -> Iterator[str]:
-    """A Prometheus that scrapes the exporter every second; its URL."""
+    """A Prometheus that scrapes the exporter every second; returns its URL."""
     program, port = required("prometheus"), free_port()
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
@@ -81,7 +81,7 @@ def prometheus(folder: Path, exporter: int) -> Iterator[str]:
 
 @contextmanager
 def watching(folder: Path, url: str) -> Iterator[tuple[EmbeddedCluster, Agent]]:
-    """An agent that asks the Prometheus every second and whose levels follow."""
+    """An agent that queries the Prometheus every second, and whose levels follow."""
     keyspaces = {"orders": topology(dc1=3), "clicks": topology(dc1=3)}
     cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, keyspaces=keyspaces, name=NAME, time_factor=0)
     with serve(cluster) as server:
@@ -107,7 +107,7 @@ def levels(reading: Reading | None, keyspace: str) -> list[str]:
 @pytest.mark.counterparts
 @pytest.mark.long
 def test_keyspaces_follow_their_own_clients(tmp_path: Path) -> None:
-    """A series that begins counts from zero; what no span explains counts for all; without Prometheus nothing sinks."""
+    """A new series counts from zero; queries without a span count for all; without Prometheus no level sinks."""
     spans: Counter[tuple[str, str]] = Counter({("orders", "local_one"): 1_000_000})
     with (
         exporting(spans) as exporter,
@@ -119,7 +119,7 @@ def test_keyspaces_follow_their_own_clients(tmp_path: Path) -> None:
             return len(agent.recorder.levels.of(NAME).sources.of("prometheus").readings) == number
 
         await_(lambda: sampled(1), PATIENCE, "the first series")
-        assert levels(agent.reading(NAME), "orders") == []  # of old queries nothing is known
+        assert levels(agent.reading(NAME), "orders") == []  # nothing is known about old queries
         spans["orders", "local_quorum"] += 1
         spans["clicks", "one"] += 100
         await_(lambda: levels(agent.reading(NAME), "orders") == ["LOCAL_QUORUM"], PATIENCE, "orders at LOCAL_QUORUM")

@@ -33,11 +33,11 @@ SERVICES = ["ringcheck-agent.service", "ringcheck-check@.service", "ringcheck-jm
 PROGRAM = "/usr/bin/ringcheck"
 AGENT = "ringcheck-agent"
 CHECK = "ringcheck-check@orders-prod"
-PATIENCE = 90.0  # seconds; a busy machine is not a failure
+PATIENCE = 90.0  # seconds; generous, so that a busy machine does not fail a test
 CONFIG = "/etc/ringcheck/ringcheck.yaml"
 SECRET = "/etc/ringcheck/jolokia-password"  # noqa: S105 - a path
 
-# Instead of half a minute and ten seconds.
+# Used instead of half a minute and ten seconds.
 HURRIED = "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n"
 
 
@@ -46,7 +46,7 @@ HURRIED = "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n"
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_exposure_of_the_services(service: str) -> None:
-    """The exposure of the services is 1.5 of 10 at most, as systemd rates it."""
+    """Their exposure is 1.5 of 10 at most, as systemd rates it."""
     told = subprocess.run(
         [required("systemd-analyze"), "security", "--offline=yes", "--threshold=15", UNITS / service],
         capture_output=True, text=True, check=False,
@@ -101,7 +101,7 @@ def test_a_mistake_in_a_unit_would_be_seen(change: tuple[str, str], complaint: s
 
 
 def test_the_services_are_kept_alike() -> None:
-    """The sandboxes are the same, but that a JVM writes code and executes it."""
+    """The sandboxes are the same, except that a JVM writes code and executes it."""
     agent, *others = (
         re.findall(r"(?m)^CapabilityBoundingSet=\n(?:\w+=.*\n)+", (UNITS / service).read_text()) for service in SERVICES
     )
@@ -165,7 +165,7 @@ def installed(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def site(installed: Site) -> Iterator[Site]:
-    """No service runs, all nodes are up, and the configuration is valid."""
+    """A site where no service runs, all nodes are up, and the configuration is valid."""
     installed.configure("orders-prod")
     installed.override(f"{AGENT}.service", HURRIED)
     installed.override("ringcheck-check@.service", "")
@@ -184,7 +184,7 @@ def started(site: Site) -> Iterator[int]:
 
 
 def test_started_once_the_clusters_were_polled(site: Site) -> None:
-    """`systemctl start` returns when the agent is ready; its status has the verdict, its metrics the process."""
+    """`systemctl start` returns when the agent is ready; its status has the verdict, its metrics have the process."""
     with started(site):
         assert site.agent("ActiveState") == "active"
         assert "event=severity cluster=orders-prod severity=OK" in site.journal("-u", AGENT)
@@ -197,7 +197,7 @@ def test_started_once_the_clusters_were_polled(site: Site) -> None:
 
 
 def test_it_may_do_nothing_else(site: Site) -> None:
-    """The agent has its own user without capabilities, writes only below /var/lib/ringcheck, and sees no home."""
+    """The agent's user has no capabilities, can write only below /var/lib/ringcheck, and sees no home directory."""
     with started(site) as pid:
         status = dict(
             line.split(":\t", 1) for line in site.machine.shell(f"cat /proc/{pid}/status").splitlines() if ":\t" in line
@@ -213,7 +213,7 @@ def test_it_may_do_nothing_else(site: Site) -> None:
 
 
 def test_a_reload_by_systemctl(site: Site) -> None:
-    """A valid file is in force after a reload; an invalid one leaves the service unchanged, with a log line."""
+    """A valid file is in force after the reload; an invalid one leaves the service unchanged, and is logged."""
     with started(site) as pid:
         site.configure("orders-prod", "search-prod")
         site.does("reload")
@@ -226,7 +226,7 @@ def test_a_reload_by_systemctl(site: Site) -> None:
 
 
 def test_the_watchdog_restarts_what_is_stuck(site: Site) -> None:
-    """A stopped process is killed and restarted once; a process that makes progress is left alone for the same time."""
+    """A stopped process is killed and restarted once; one that makes progress is left alone for the same time."""
     with started(site) as pid:
         time.sleep(6)  # twice the watchdog's time
         assert site.agent("NRestarts") == "0"
@@ -238,7 +238,7 @@ def test_the_watchdog_restarts_what_is_stuck(site: Site) -> None:
 
 
 def test_a_crash_is_restarted_and_a_stop_is_clean(site: Site) -> None:
-    """A killed service is restarted; a service that is asked to stop ends with 0 and stays stopped."""
+    """A killed service is restarted; a service that is asked to stop exits with 0 and stays stopped."""
     with started(site) as pid:
         site.machine.shell(f"kill -KILL {pid}")
         await_(lambda: site.agent("NRestarts") == "1", PATIENCE, site.last)
@@ -259,7 +259,7 @@ def test_a_bad_configuration_fails_the_start(site: Site) -> None:
 
 
 def test_a_password_that_only_root_may_read(site: Site) -> None:
-    """With LoadCredential= the service and root's check read a password by its bare name; without, it can't start."""
+    """With LoadCredential= the service and root's check read it by its bare name; otherwise the service can't start."""
     site.machine.put("hushhush\n", SECRET, "600")
     site.configure("orders-prod", username="ringcheck", password_file="jolokia-password")  # noqa: S106 - a name
     assert site.machine.run("systemctl", "start", AGENT).returncode
@@ -274,7 +274,7 @@ def test_a_password_that_only_root_may_read(site: Site) -> None:
 
 
 def test_pages_with_a_key_that_a_group_may_read(site: Site) -> None:
-    """With SupplementaryGroups= the service reads a TLS key that only a group may read; without, it does not start."""
+    """With SupplementaryGroups= the service reads a TLS key that only a group may read; otherwise it does not start."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1")
     site.machine.shell("getent group ssl-cert || groupadd --system ssl-cert")
@@ -311,7 +311,7 @@ def test_leases_in_its_folder(site: Site) -> None:
 
 
 def test_a_check_by_its_timer(site: Site) -> None:
-    """Its output is in the journal; CRITICAL and UNKNOWN fail the unit, OK and WARNING do not."""
+    """Its output is in the journal; CRITICAL and UNKNOWN make the unit fail, OK and WARNING do not."""
     seen = {}
     for down, expected in (((), "OK"), ((0, 1), "WARNING"), ((0, 1, 2), "UNKNOWN")):
         site.ours.nodes_down(*down)
@@ -329,7 +329,7 @@ def test_a_check_by_its_timer(site: Site) -> None:
 
 
 def test_packages_come_and_go_where_systemd_runs(site: Site) -> None:
-    """An upgrade restarts a running service; a removal stops it; enabled units stay enabled."""
+    """An upgrade restarts a running service, a removal stops it, and enabled units stay enabled."""
     with started(site) as pid:
         site.does("enable")
         site.machine.dpkg("-i", "/ringcheck.deb")
