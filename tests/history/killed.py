@@ -1,4 +1,4 @@
-"""Kill an agent again and again while its clusters change with every poll: no change that was shown may be lost.
+"""Kill an agent repeatedly while its clusters change with every poll: no change that was shown may be lost.
 
 `python -m tests.history.killed --count 200` prints what it found. Each agent is a process of its own with the real
 watches, recorder and writer, on one state file; its source makes the nodes of a cluster go down and come back, and
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 CLUSTERS, INTERVAL = 20, 0.05
 ROUND = 1_000_000  # polls of one agent have numbers below this
-PATIENCE = 300.0  # seconds; a busy machine is no failure
+PATIENCE = 300.0  # seconds; generous, so that a busy machine does not fail a test
 LOAD = """
 import os, sys
 while True:
@@ -54,7 +54,7 @@ while True:
 
 
 class Changing:
-    """A source whose every poll differs from the one before."""
+    """A source whose polls all differ from the poll before."""
 
     def __init__(self, cluster: Cluster, first: int) -> None:
         self.counts = RequestCounts()
@@ -113,7 +113,7 @@ class Result:
 
 
 def run(count: int, folder: Path, seed: int = 1, *, load: bool = True) -> Result:
-    """Kill so many agents on one state file."""
+    """Kill this many agents on one state file."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     path, shown, failures = folder / "state.db", list[tuple[str, int]](), list[str]()
     loading = subprocess.Popen([sys.executable, "-c", LOAD, str(folder / "load")]) if load else None
@@ -152,20 +152,20 @@ def until_killed(run_agent: Callable[[int], object], seconds: float) -> str:
 
 
 def _traced(run_agent: Callable[[int], object], output: int) -> None:
-    """Run an agent; if it goes on for so long, it hangs, and its stacks are printed."""
+    """Run an agent; if it is still running after this time it hangs, and its stacks are printed."""
     faulthandler.dump_traceback_later(PATIENCE / 2)
     run_agent(output)
 
 
 def published(output: str, failures: list[str]) -> list[tuple[str, int]]:
-    """Cluster and number of each reading that an agent published; what its writer reported is a failure."""
+    """Cluster and number of each reading that an agent published; anything that its writer reported is a failure."""
     lines = output.splitlines()
     failures += [f"the writer reported: {line}" for line in lines if line.startswith("!")]
     return [(name, int(number)) for name, number in (line.split() for line in lines if not line.startswith("!"))]
 
 
 def broken(path: Path) -> Iterator[str]:
-    """What SQLite finds wrong with the file, read as a process would that comes after the kill."""
+    """What SQLite finds wrong with the file, read as by a process that starts after the kill."""
     with closing(sqlite3.connect(path)) as connection:
         (result,) = connection.execute("PRAGMA integrity_check").fetchone()
         if result != "ok":
@@ -183,7 +183,7 @@ def missing(path: Path, shown: list[tuple[str, int]]) -> tuple[list[tuple[str, i
     """Readings without an entry, and the number of entries."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT cluster, now FROM entry WHERE kind = 'release'").fetchall()
-        # The very first poll of a cluster changes no release, but it shows the first severity: CRITICAL, as all with
+        # The first poll of a cluster changes no release, but it shows the first severity: CRITICAL, as with all
         # odd numbers.
         first = "SELECT cluster FROM entry WHERE kind = 'severity' AND was IS NULL AND now = 'CRITICAL'"
         begun = {cluster for (cluster,) in connection.execute(first)}

@@ -1,8 +1,8 @@
 """A thousand clusters for thirty days on one state file: how large it gets, and how long a page takes to read.
 
 `python -m tests.history.month` prints the result. The clock is simulated; recorder, facts, entries and file are real.
-Most clusters are quiet: a node restarts each day, and the whole cluster is rolled each week. Some flap: a node goes
-down and comes back each minute, all day long.
+Most clusters are quiet: one node restarts each day, and the whole cluster is restarted each week. Some flap: a node
+goes down and comes back each minute, all day long.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Ring:
 
 
 def outage(recorder: Recorder, ring: Ring, index: int, clock: Clock, owner: str | None = None) -> None:
-    """A node goes down, comes back restarted, and all is well again: two polls with changes."""
+    """A node goes down, comes back restarted, and then all is well: two polls with changes."""
     recorder.note(ring.reading(index, owner))
     clock.time += 0.001
     ring.restarted(index, clock.time)
@@ -113,7 +113,7 @@ def outage(recorder: Recorder, ring: Ring, index: int, clock: Clock, owner: str 
 
 
 def live(recorder: Recorder, rings: list[Ring], flapping: int, clock: Clock, days: int) -> Iterator[int]:
-    """Let the clusters live, and yield each day that is over."""
+    """Let the clusters change, and yield at the end of each day."""
     chance, start = random.Random(1), clock.time  # noqa: S311 - no secret
     for ring in rings:
         recorder.note(ring.reading())

@@ -1,4 +1,4 @@
-"""The table of the evidence of levels in use: replaced by source, in files of older releases too."""
+"""The table with the evidence of levels in use: rows are replaced by source, in files of older releases too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_a_source_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """Other sources and clusters stay, and one that is dropped takes nothing else along."""
+    """Other sources and clusters keep theirs, and dropping one removes nothing else."""
     path = tmp_path / "state.db"
     with closing(database.connected(path)) as connection:
         for cluster, source, at in [
@@ -36,14 +36,14 @@ def test_a_source_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_evidence_that_is_not_json_is_left_out(tmp_path: Path) -> None:
-    """It counts as missing."""
+    """Such evidence counts as missing."""
     with closing(database.connected(tmp_path / "state.db")) as connection:
         SaveEvidence("a", "counters", "{")(connection)
         assert load_evidence(connection) == {}
 
 
 def test_a_file_of_an_older_release_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the agent opens it; until then it has no evidence to read."""
+    """The agent adds it when it opens the file; until then there is no evidence to read."""
     path = tmp_path / "state.db"
     with monkeypatch.context() as older:
         older.setattr(database, "MIGRATIONS", database.MIGRATIONS[:1])

@@ -1,4 +1,4 @@
-"""The state file: what is written is there, in order and within bounds; what breaks is reported and does not spread."""
+"""The state file: what is written is there, in order and within bounds; failures are reported and do not spread."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NODE = Key("node", "id-1")
 
 
 def changes(number: int, cluster: str = "blogs", at: int | None = None, text: str = "") -> Changes:
-    """One entry and one fact, which have a number."""
+    """One entry and one fact with this number."""
     entry = Transition(kind="node", subject="10.0.0.1", now=str(number), text=text)
     known = {NODE: Known(Fact(str(number), "10.0.0.1"), number)}
     return Changes(cluster=cluster, at=number if at is None else at, entries=[entry], facts=known, gone=())
@@ -83,7 +83,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Failed writes are tried again soon."""
+    """Make failed writes be retried soon."""
     monkeypatch.setattr(writer, "RETRY", 0.02)
 
 
@@ -102,7 +102,7 @@ def fact(path: Path) -> str:
 
 
 def test_what_is_committed_is_in_the_file(path: Path) -> None:
-    """At once, for another process; soon after it is synced."""
+    """Another process can read it at once; soon afterwards it is synced."""
     with kept(path) as file:
         written = file.writer.put(changes(1))
         assert written
@@ -117,7 +117,7 @@ def test_what_is_committed_is_in_the_file(path: Path) -> None:
 
 
 def test_a_commit_waits_for_no_sync(path: Path) -> None:
-    """It is in the log, which outlives the process; a checkpoint syncs it, and lets others write meanwhile."""
+    """It is in the log, which survives the process; a checkpoint syncs it while others can write."""
     with closing(database.connected(path)) as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -125,7 +125,7 @@ def test_a_commit_waits_for_no_sync(path: Path) -> None:
         changes(1)(connection)
         connection.execute("COMMIT")
         before = path.read_bytes()
-        connection.execute("BEGIN IMMEDIATE")  # as a writer at work
+        connection.execute("BEGIN IMMEDIATE")  # as a writer in operation has
         checkpoints.checkpoint(path)
         assert path.read_bytes() != before
         connection.execute("ROLLBACK")
@@ -133,7 +133,7 @@ def test_a_commit_waits_for_no_sync(path: Path) -> None:
 
 
 def test_a_restart_knows_facts_and_the_last_sign_of_life(path: Path) -> None:
-    """Facts with their times, and when the agent was running last."""
+    """It knows facts with their times, and when the agent was last running."""
     with kept(path) as file:
         assert file.writer.loaded.result() == writer.Loaded({}, None)
         file.write(1, 2)
@@ -145,7 +145,7 @@ def test_a_restart_knows_facts_and_the_last_sign_of_life(path: Path) -> None:
 
 
 def test_order_is_that_of_the_polls_whatever_the_clock_says(path: Path) -> None:
-    """The clock jumps back by an hour: later entries still come later, and have their own times."""
+    """If the clock jumps back by an hour, later entries still come later, and keep their own times."""
     with kept(path) as file:
         for number, at in ((1, 3600_000), (2, 3601_000), (3, 1000), (4, 2000)):
             file.writer.put(changes(number, at=at))
@@ -157,7 +157,7 @@ def test_order_is_that_of_the_polls_whatever_the_clock_says(path: Path) -> None:
 
 
 def test_an_id_is_never_given_twice(path: Path) -> None:
-    """Not even if the last entries were deleted: a cursor stays valid."""
+    """This holds even if the last entries were deleted, so that a cursor stays valid."""
     with kept(path) as file:
         file.write(1, 2, 3)
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -168,7 +168,7 @@ def test_an_id_is_never_given_twice(path: Path) -> None:
 
 
 def test_pages_have_every_entry_once(path: Path) -> None:
-    """In both directions; the oldest first always have a cursor, since later entries may come."""
+    """This holds in both directions; oldest first, a page always has a cursor, since later entries may come."""
     with kept(path) as file:
         file.write(*range(1, 8))
         for order, expected in (("oldest", "1234567"), ("newest", "7654321")):
@@ -191,7 +191,7 @@ def test_pages_have_every_entry_once(path: Path) -> None:
 
 
 def test_old_entries_expire_little_by_little(path: Path) -> None:
-    """A tenth at once: a clock that is ahead for an hour does not cost the history."""
+    """A tenth is removed at a time, so that a clock which is ahead for an hour does not cost the whole history."""
     with closing(database.connected(path)) as connection:
         for number in range(2000):
             changes(number)(connection)
@@ -204,7 +204,7 @@ def test_old_entries_expire_little_by_little(path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_cluster_that_flaps_costs_its_own_history(path: Path) -> None:
-    """The file stays within its size, and the quiet cluster keeps all."""
+    """The file stays within its size, and the quiet cluster keeps everything."""
     size = 2**20
     with closing(database.connected(path)) as connection:
         for number in range(50):
@@ -223,7 +223,7 @@ def test_a_cluster_that_flaps_costs_its_own_history(path: Path) -> None:
     ("counts", "total", "level"), [([5, 100, 7], 30, 18), ([5, 5], 20, 5), ([], 3, 0), ([9, 9, 9], 6, 2), ([4], 0, 0)]
 )
 def test_the_water_level(counts: list[int], total: int, level: int) -> None:
-    """What each keeps if all together may keep so many."""
+    """The number of entries that each cluster may keep if all together may keep this many."""
     assert water_level(counts, total) == level
     assert sum(min(count, level) for count in counts) <= max(total, 0)
 
@@ -233,7 +233,7 @@ def test_the_water_level(counts: list[int], total: int, level: int) -> None:
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_full_disk_is_reported_once_and_then_all_is_written(path: Path) -> None:
-    """Nothing that fits in the queue is lost, and no poll waits."""
+    """Nothing that fits in the queue is lost, and no poll has to wait."""
     with kept(path) as file:
         file.write(1)
         with closing(sqlite3.connect(path)) as connection:
@@ -254,7 +254,7 @@ def test_a_full_disk_is_reported_once_and_then_all_is_written(path: Path) -> Non
             for number in range(2, 200):
                 file.writer.put(changes(number, text="x" * 290))
             await_(lambda: not file.writer.works, PATIENCE, "the disk is not full")
-            assert file.writer.put(changes(200)) is None  # no use in waiting
+            assert file.writer.put(changes(200)) is None  # waiting is useless
             full.set()
             await_(lambda: file.writer.works, PATIENCE, "the writer does not go on")
         file.write()
@@ -265,7 +265,7 @@ def test_a_full_disk_is_reported_once_and_then_all_is_written(path: Path) -> Non
 
 @pytest.mark.usefixtures("_impatient")
 def test_what_does_not_fit_in_the_queue_is_a_gap(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The history says that changes are missing, and the facts are those of now."""
+    """The history says that changes are missing, and the facts are the current ones."""
     monkeypatch.setattr(writer, "MOST", 3)
     with kept(path) as file:
         file.write(1)
@@ -282,7 +282,7 @@ def test_what_does_not_fit_in_the_queue_is_a_gap(path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("damage", ["text", "cut", "zeros"])
 def test_a_broken_file_is_moved_aside(path: Path, damage: str) -> None:
-    """A new one takes its place, with the facts of now, and the old one can be looked at."""
+    """A new file with the current facts takes its place, and the old one can be examined."""
     with kept(path) as file:
         file.write(*range(1, 300))
     whole = path.read_bytes()
@@ -305,7 +305,7 @@ def test_a_broken_file_is_moved_aside(path: Path, damage: str) -> None:
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_reader_that_finds_the_file_broken_lets_it_be_checked(path: Path) -> None:
-    """The writer moves it aside while it runs."""
+    """The writer moves it aside while it is running."""
     with kept(path) as file:
         file.write(*range(1, 300))
         file.writer.doubt()
@@ -324,7 +324,7 @@ def test_a_reader_that_finds_the_file_broken_lets_it_be_checked(path: Path) -> N
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_file_that_is_removed_is_made_again(path: Path) -> None:
-    """Writes to a file without a name would be lost without notice."""
+    """Otherwise writes to a deleted file would be lost without notice."""
     with kept(path) as file:
         file.write(1)
         path.unlink()
@@ -339,7 +339,7 @@ def test_a_file_that_is_removed_is_made_again(path: Path) -> None:
     ids=["newer", "foreign"],
 )
 def test_a_file_that_is_not_ours_is_not_touched(path: Path, statement: str, why: str) -> None:
-    """It is not moved aside and not written to; the log has the reason."""
+    """It is neither moved aside nor written to, and the log has the reason."""
     with kept(path) as file:
         file.write(1)
     with closing(sqlite3.connect(path)) as connection:
@@ -355,7 +355,7 @@ def test_a_file_that_is_not_ours_is_not_touched(path: Path, statement: str, why:
 
 
 def test_two_agents_do_not_share_a_file(path: Path) -> None:
-    """The second goes on without; the lock ends with its process."""
+    """The second agent goes on without a file; the lock ends with its process."""
     with kept(path) as file, kept(path) as second:
         file.write(1)
         assert second.writer.loaded.result() is None
@@ -366,7 +366,7 @@ def test_two_agents_do_not_share_a_file(path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
-    """Once, with its path."""
+    """It is reported once, with its path."""
     with kept(tmp_path / "none" / "state.db") as file:
         pass
     assert file.states == ["failed"]
@@ -387,7 +387,7 @@ def test_a_write_with_a_bug_does_not_hold_up_the_others(path: Path) -> None:
 
 
 def test_a_hanging_disk_delays_no_poll(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a write has waited too long, others are not asked to wait; all are written in the end."""
+    """Once a write has waited too long, later polls do not wait; in the end everything is written."""
     go = threading.Event()
     monkeypatch.setattr(writer, "BEHIND", 0.0)
     with kept(path) as file:
@@ -402,7 +402,7 @@ def test_a_hanging_disk_delays_no_poll(path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_can_not_be_read_is_an_error(tmp_path: Path) -> None:
-    """With the path, in one line; a broken file is known as such."""
+    """The error is one line with the path; a broken file is recognised as such."""
     for name, content, broken in (("none", None, False), ("text", b"x" * 5000, True), ("empty", b"", False)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -412,7 +412,7 @@ def test_what_can_not_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_not_on_the_database(path: Path) -> None:
-    """To close the database once more would drop SQLite's own locks."""
+    """If it were, closing the database a second time would drop SQLite's own locks."""
     with database.locked(path) as lock:
         assert lock.name.endswith("state.db.lock")
         with path.with_name("state.db.lock").open() as other, pytest.raises(BlockingIOError):
@@ -424,7 +424,7 @@ def test_the_lock_is_not_on_the_database(path: Path) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_lost_by_a_kill() -> None:
-    """Some agents that are killed under load; `python -m tests.history.killed` kills 200."""
+    """Some agents are killed under load; `python -m tests.history.killed` kills 200."""
     command = [sys.executable, "-m", "tests.history.killed", "--count", "5"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

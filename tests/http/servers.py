@@ -1,4 +1,4 @@
-"""Servers that misbehave, certificates for them, and one request to them."""
+"""Servers that misbehave, certificates for them, and a single request to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def failure(url: str, seconds: float = 3.0, **options: Any) -> SourceError:
     started = time.monotonic()
     with pytest.raises(SourceError) as caught:
         exchange(url, seconds, body=b"{}", **options)
-    assert time.monotonic() - started < seconds + 8  # the servers here take for ever
+    assert time.monotonic() - started < seconds + 8  # the server may take for ever
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -59,9 +59,9 @@ def listening(serve: Any) -> Iterator[str]:
 
 
 def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
-    """Send something, and then single bytes, one every 50 ms, far beyond any deadline here.
+    """Send something, and then single bytes, one every 50 ms, long beyond any deadline here.
 
-    It ends, so that a broken deadline is another error and no test that hangs.
+    It does end, so that a broken deadline is a failure and not a test that hangs.
     """
     ends = time.monotonic() + DRIPPING
     with suppress(OSError), sock:
@@ -104,7 +104,7 @@ class Certificates:
 
     @classmethod
     def written(cls, folder: Path) -> Certificates:
-        """New ones, written to a folder."""
+        """New certificates, written to a folder."""
         authority = trustme.CA()
         ca, other, client = (str(folder / name) for name in ("ca", "other", "client"))
         authority.cert_pem.write_to_path(ca)
@@ -113,7 +113,7 @@ class Certificates:
         return cls(authority, ca, other, client)
 
     def context(self, name: str, *, wants_client: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for a name; it asks for a client's certificate if that is wanted."""
+        """A server's context with a certificate for a name; on request it asks clients for a certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert(name).configure_cert(context)
         if wants_client:

@@ -1,4 +1,4 @@
-"""Answers that are read without h11 are the ones that h11 reads; all others are left to it."""
+"""An answer that is read without h11 is read as h11 would read it; all other answers are left to h11."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ TOO_LARGE = [
 
 
 def read(reader: AnswerReader | _H11Reader, pieces: Iterable[bytes]) -> object:
-    """What a reader makes of the pieces of an answer, whose server then sends no more: a value to compare."""
+    """What a reader makes of an answer in pieces, after which the server sends nothing more: a value to compare."""
     try:
         whole = next((whole for piece in (*pieces, b"") if (whole := reader.feed(piece))), None)
     except (h11.RemoteProtocolError, TooLargeError, zlib.error) as error:
@@ -92,19 +92,19 @@ def read(reader: AnswerReader | _H11Reader, pieces: Iterable[bytes]) -> object:
 
 
 def outcome(found: object) -> object:
-    """What must be equal of two readings: all but what follows the answer, and how far a broken one was read."""
+    """What must be equal in two readings: all except what follows the answer, and how far a broken one was read."""
     return found and ((found[0],) if isinstance(found[0], type) else found[:3])  # type: ignore[index]
 
 
 def cut(answer: bytes, rng: random.Random, most: int) -> list[bytes]:
-    """The answer in some pieces."""
+    """The answer, cut into some pieces."""
     places = sorted({rng.randrange(1, max(2, len(answer))) for _ in range(rng.randrange(most))})
     return [piece for piece in map(answer.__getitem__, map(slice, [0, *places], [*places, None])) if piece]
 
 
 @pytest.mark.parametrize("answer", USUAL)
 def test_the_usual_answers_are_read_without_h11(answer: bytes) -> None:
-    """Else most requests would be slow, and the tests below would compare h11 with itself."""
+    """Otherwise most requests would be slow, and the tests below would compare h11 with itself."""
     assert isinstance(plain_answer(answer), PlainAnswer)
     for end in range(len(b"HTTP/1.1 200"), len(answer)):
         least = plain_answer(answer[:end])
@@ -114,14 +114,14 @@ def test_the_usual_answers_are_read_without_h11(answer: bytes) -> None:
 
 @pytest.mark.parametrize("answer", UNUSUAL)
 def test_no_other_answer_is_read_without_h11(answer: bytes) -> None:
-    """What has two meanings, or ends the connection, is not decided there."""
+    """The quick reader does not decide about answers that are ambiguous or that end the connection."""
     with pytest.raises(UnusualError):
         plain_answer(answer)
 
 
 @pytest.mark.parametrize("answer", [*USUAL, *UNUSUAL, *TOO_LARGE])
 def test_an_answer_in_any_pieces_is_read_as_h11_reads_it(answer: bytes) -> None:
-    """Also if it is cut off."""
+    """This includes answers that are cut off."""
     rng = random.Random(answer)  # noqa: S311 - no secret
     for most in (1, 2, 4, 30):
         for _ in range(10):
@@ -133,7 +133,7 @@ def test_an_answer_in_any_pieces_is_read_as_h11_reads_it(answer: bytes) -> None:
 
 
 def test_an_answer_of_many_pieces_is_not_looked_at_again_and_again() -> None:
-    """A server that sends single bytes must not cost the square of their number."""
+    """If a server sends single bytes, the work must not grow with the square of their number."""
     reader = AnswerReader("POST", 10**6)
     for byte in CHUNKED + b"1\r\nx\r\n" * 20:
         assert reader.feed(bytes([byte])) is None
@@ -152,7 +152,7 @@ HEADERS = {"Host": "127.0.0.1:8778", "User-Agent": "ringcheck", "Content-Length"
 
 
 def test_a_head_is_the_one_that_h11_writes() -> None:
-    """Byte by byte."""
+    """The two heads are equal, byte by byte."""
     request = h11.Request(method="POST", target="/jolokia/", headers=list(HEADERS.items()))
     assert plain_head("POST", "/jolokia/", HEADERS) == h11.Connection(h11.CLIENT).send(request)
 
@@ -169,7 +169,7 @@ def test_a_head_is_the_one_that_h11_writes() -> None:
     ],
 )
 def test_no_value_ends_a_line_of_a_head(target: str, headers: dict[str, str]) -> None:
-    """Else a URL could add headers, or a whole request."""
+    """Otherwise a URL could add headers, or a whole request."""
     assert plain_head("POST", target, headers) is None
     with pytest.raises(h11.LocalProtocolError):
         request_head("POST", target, headers)

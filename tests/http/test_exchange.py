@@ -1,4 +1,4 @@
-"""Requests to servers that misbehave: each ends in time, and says in one line what went wrong."""
+"""Requests to servers that misbehave: each ends in time, and its error says in one line what went wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEBIBYTE = 2**20
 
 
 def body(content: bytes, **options: Any) -> Any:
-    """A handler that sends this and closes the connection."""
+    """A handler that sends these bytes and closes the connection."""
 
     def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         send(handler, content, **options)
@@ -31,7 +31,7 @@ def body(content: bytes, **options: Any) -> Any:
 
 
 def test_status_and_body_come_back_whatever_the_status() -> None:
-    """The caller judges an HTTP status; a redirect is not followed."""
+    """The caller judges the HTTP status; a redirect is not followed."""
     with Agent(raw=body(b"gone", status=404)) as server:
         assert exchange(server.url, 3.0, body=b"{}") == (404, b"gone")
     with Agent(raw=body(b"x", status=302, headers={"Location": "http://127.0.0.1:1/"})) as server:
@@ -56,7 +56,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_credentials_of_a_url_are_in_no_message() -> None:
-    """An error shows the URL without user name and password."""
+    """An error shows the URL without its user name and password."""
     url = f"http://127.0.0.1:{free_port('127.0.0.1')}/path"
     assert message(failure(url.replace("//", "//monitor:s3cret@")), url) == "connection refused"
 
@@ -72,7 +72,7 @@ def test_credentials_of_a_url_are_in_no_message() -> None:
     ],
 )
 def test_a_body_that_is_not_json_is_described(content: bytes, text: str) -> None:
-    """The message says what came instead, with unprintable characters replaced."""
+    """The message says what was received instead, with unprintable characters replaced."""
     with pytest.raises(SourceError) as caught:
         parsed(content, "http://u:p@host/path?q")
     assert str(caught.value) == f"http://host/path: {text}"
@@ -94,7 +94,7 @@ def test_a_broken_body_is_an_error(headers: dict[str, str], text: str, kind: str
 
 @DRIPS
 def test_an_answer_of_single_bytes_ends_at_the_deadline(head: bytes, dripped: bytes) -> None:
-    """The deadline is a total: it does not begin again with each byte."""
+    """The deadline is a total: it is not extended by each byte."""
     with listening(lambda sock: drip(sock, head, dripped)) as url:
         error = failure(url, 0.5)
         assert (message(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
@@ -110,13 +110,13 @@ def test_a_handshake_of_single_bytes_ends_at_the_deadline() -> None:
 
 
 def test_a_server_that_never_answers_costs_the_deadline() -> None:
-    """Silence after the request is an error that says how long it was waited for."""
+    """If nothing comes after the request, the error says how long the wait was."""
     with Agent(raw=hang) as server:
         assert message(failure(server.url, 0.4), server.url) == "no whole answer within 0.4 s"
 
 
 def test_a_connection_that_is_not_accepted_ends_at_the_deadline() -> None:
-    """A host that drops packets costs the deadline and no more."""
+    """A host that drops packets costs the time until the deadline, and no more."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -133,13 +133,13 @@ def test_a_connection_that_is_not_accepted_ends_at_the_deadline() -> None:
 
 
 def test_a_host_name_without_an_address_is_named() -> None:
-    """The message says that the name is what failed."""
+    """The message says that the name could not be resolved."""
     url = "http://no-such-host.invalid/path"
     assert message(failure(url), url).startswith("the host name can't be resolved: ")
 
 
 def test_an_answer_above_the_limit_is_refused() -> None:
-    """The limit of the caller holds, and an answer of exactly that size is read."""
+    """The caller's limit applies; an answer of exactly that size is read."""
     with Agent(raw=body(b"x" * (2 * MEBIBYTE))) as server:
         error = failure(server.url)
         assert (message(error, server.url), error.kind) == (
@@ -150,7 +150,7 @@ def test_an_answer_above_the_limit_is_refused() -> None:
 
 
 def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
-    """Compression does not get around the limit, and what fits under it is read."""
+    """The limit applies to the decoded size; what fits within it is read."""
     headers = {"Content-Encoding": "gzip"}
     with Agent(raw=body(gzip.compress(b" " * (80 * MEBIBYTE)), headers=headers)) as server:
         error = failure(server.url, 10, max_bytes=64 * MEBIBYTE)

@@ -1,4 +1,4 @@
-"""TLS: which servers are trusted, what a client presents, and which files are refused."""
+"""TLS: which servers are trusted, which certificate a client presents, and which files are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_server_of_the_given_authority_is_trusted(certificates: Certificates) 
     ids=["other authority", "other name", "system's authorities"],
 )
 def test_an_untrusted_server_gets_no_request(certificates: Certificates, ca: str | None, name: str, text: str) -> None:
-    """A certificate of another authority or for another name ends the connection before anything is sent."""
+    """If its certificate is of another authority or for another name, the connection ends before anything is sent."""
     with Agent(raw=answer, tls=certificates.context(name)) as server:
         error = failure(server.url, tls=Tls(ca_file=getattr(certificates, ca) if ca else None))
         assert (message(error, server.url), error.kind) == (text, "unreachable")
@@ -68,6 +68,6 @@ def test_a_client_certificate_is_presented(certificates: Certificates) -> None:
 
 @pytest.mark.parametrize("path", ["/no/such/file", os.devnull])
 def test_a_file_without_certificates_is_named(path: str) -> None:
-    """A CA file that is missing, or is not PEM, is an error of the configuration."""
+    """A CA file that is missing or is not PEM is a configuration error."""
     with pytest.raises(ConfigError, match=f"tls: {path} can't be loaded: "):
         exchange("https://127.0.0.1:9/", 3.0, tls=Tls(ca_file=path))

@@ -40,7 +40,7 @@ def test_what_is_within_the_bounds_is_decoded(value: object, ascii_: bool) -> No
     ],
 )
 def test_too_many_values_levels_or_digits_are_refused(body: bytes, message: str) -> None:
-    """Each in one line, and in less time than it would take to decode."""
+    """Each is refused in one line, and in less time than decoding would take."""
     started = time.process_time()
     with pytest.raises(DataError, match=f"the answer .*{message}.*, which is refused$"):
         tree(body)
@@ -49,7 +49,7 @@ def test_too_many_values_levels_or_digits_are_refused(body: bytes, message: str)
 
 @pytest.mark.parametrize("body", [b"[" * 33, b"]" * 50, b'["' + b'\\"' * 500_000, b"[" * 40 + b'"', b'"\xff"', b""])
 def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
-    """Strings that do not end take linear time."""
+    """Strings that do not end take only linear time."""
     with pytest.raises(ValueError):  # noqa: PT011 - several texts
         tree(body)
 
@@ -65,11 +65,11 @@ def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
     ],
 )
 def test_half_a_surrogate_pair_is_replaced(body: bytes, value: object) -> None:
-    """No output could encode it; whole pairs stay."""
+    """No output could encode half a pair; whole pairs stay."""
     assert tree(body) == value
 
 
 def test_the_largest_depth_and_number_are_accepted() -> None:
-    """The bounds themselves are within the bounds."""
+    """The limits are inclusive."""
     assert str(tree(b"[" * DEPTH + b"]" * DEPTH)) == "[" * DEPTH + "]" * DEPTH
     assert tree(b"-" + b"9" * 39) == 1 - 10**39

@@ -1,4 +1,4 @@
-"""Leases for tests: holders, gates, and a model that every store is compared with."""
+"""Leases for tests: holders, gates, and a model with which every store is compared."""
 
 from __future__ import annotations
 

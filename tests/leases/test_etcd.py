@@ -1,4 +1,4 @@
-"""The etcd store against a fake server: which answers it refuses, and what it sends; no etcd is needed."""
+"""The etcd store against a fake server: which answers it refuses, and what it sends. No etcd is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIRST = NODES[0]
 HEADER = {"cluster_id": "14841639068965178418", "revision": "7"}
 KEY = base64.b64encode(b"/ringcheck/leases/c").decode()
 VALUE = base64.b64encode(Record.empty("c").dump()).decode()
-HUGE = "9007199254740993"  # 2**53 + 1: what a float can't hold
+HUGE = "9007199254740993"  # 2**53 + 1, which a float can't hold
 
 
 def kv(**fields: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class _Quiet(ThreadingHTTPServer):
 
 
 class Double:
-    """A server that answers each path with the result of a function: (status, headers, document or bytes)."""
+    """A server whose answer to each path is the result of a function: (status, headers, document or bytes)."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any], dict[str, str]]] = []
@@ -135,7 +135,7 @@ def store(double: Double) -> Iterator[Etcd]:
     ],
 )
 def test_a_strange_answer_is_not_read_as_no_leases(double: Double, store: Etcd, answer: Any, why: str) -> None:
-    """Reading and writing both stop."""
+    """Neither reading nor writing goes on."""
     double.says("/v3/kv/range", answer)
     for step in (store.holders, lambda: store.add([holder()])):
         with pytest.raises(LeaseError, match=why):
@@ -144,7 +144,7 @@ def test_a_strange_answer_is_not_read_as_no_leases(double: Double, store: Etcd, 
 
 
 def test_an_endless_answer_is_refused(double: Double) -> None:
-    """Four MiB are read, once; the outcome of a transaction with such an answer is not known."""
+    """Four MiB are read, once; after such an answer the outcome of a transaction is not known."""
     with closing(Etcd("c", Lease(etcd=(double.url,)), 60.0, 60.0)) as store:
         double.says("/v3/kv/txn", b"x" * (5 * 2**20))
         with pytest.raises(LeaseError, match=r"larger than 4 MiB.*; it is not known whether the record was changed"):
@@ -157,7 +157,7 @@ def test_an_endless_answer_is_refused(double: Double) -> None:
 
 @pytest.mark.parametrize("succeeded", ["yes", 1, [], {}, None, "true"])
 def test_only_true_means_that_the_transaction_won(double: Double, store: Etcd, succeeded: Any) -> None:
-    """Any other value of `succeeded` is no grant."""
+    """With any other value of `succeeded` nothing is granted."""
     double.says("/v3/kv/txn", {"header": HEADER, "succeeded": succeeded})
     with pytest.raises(LeaseError, match="answered a transaction with succeeded="):
         store.add([holder()])
@@ -165,7 +165,7 @@ def test_only_true_means_that_the_transaction_won(double: Double, store: Etcd, s
 
 @pytest.mark.parametrize("lost", [{}, {"succeeded": False}])
 def test_a_race_that_is_always_lost_ends(double: Double, store: Etcd, lost: dict[str, Any]) -> None:
-    """Each attempt reads first; at the deadline the result is an error and no grant."""
+    """Each attempt reads first; at the deadline the result is an error, and nothing is granted."""
     double.says("/v3/kv/txn", {"header": HEADER, **lost})
     with pytest.raises(LeaseError, match=r"etcd: .* \(tried for 1.5 s\)"):
         store.add([holder()])
@@ -180,7 +180,7 @@ def test_the_requests(double: Double, store: Etcd) -> None:
     double.says("/v3/kv/range", stored(kv()))
     store.add([holder()])
     (_, range_, _), (_, first, _), _, (_, second, _) = double.asked
-    assert range_ == {"key": KEY}  # without `serializable`, which would be one member's memory
+    assert range_ == {"key": KEY}  # without `serializable`, which would read only one member's memory
     assert first["compare"] == [{"key": KEY, "result": "EQUAL", "target": "CREATE", "create_revision": "0"}]
     assert second["compare"] == [{"key": KEY, "result": "EQUAL", "target": "MOD", "mod_revision": HUGE}]
     (put,) = second["success"]
@@ -189,7 +189,7 @@ def test_the_requests(double: Double, store: Etcd) -> None:
 
 
 def test_a_step_that_changes_nothing_writes(double: Double, store: Etcd) -> None:
-    """Then an abandoned write that arrives later fails its revision check."""
+    """Otherwise an abandoned write that arrives later would not fail its revision check."""
     with_me = base64.b64encode(Record.empty("c").with_([holder()], "g").dump()).decode()
     double.says("/v3/kv/range", stored(kv(value=with_me)))
     store.add([holder()])
@@ -200,7 +200,7 @@ def test_a_step_that_changes_nothing_writes(double: Double, store: Etcd) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 def test_server_errors_leave_a_doubt(double: Double, store: Etcd, status: int) -> None:
-    """A transaction with such an answer may still be applied; a read is only repeated."""
+    """A transaction with such an answer may still be applied; a read is simply repeated."""
     double.says("/v3/kv/txn", {"error": "etcdserver: request timed out", "code": 14}, status)
     text = f"HTTP {status}, etcdserver: request timed out .*; it is not known whether the record was changed$"
     with pytest.raises(LeaseError, match=text):
@@ -222,7 +222,7 @@ def test_refusals_are_not_retried(double: Double, store: Etcd, status: int) -> N
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirects_are_not_followed(double: Double, store: Etcd, status: int) -> None:
-    """A redirect must not choose another store."""
+    """A redirect must not lead to another store."""
     double.says("/v3/kv/range", {}, status, Location=f"{double.url}/elsewhere")
     with pytest.raises(LeaseError, match="redirects are not followed"):
         store.holders()
@@ -297,7 +297,7 @@ def test_the_next_endpoint_is_asked(double: Double) -> None:
 
 
 def test_endpoints_of_two_etcd_clusters_are_refused(double: Double) -> None:
-    """Their records would differ."""
+    """The records of the two clusters would differ."""
     with closing(Double()) as other, closing(Etcd("c", Lease(etcd=(double.url, other.url)), 5.0)) as store:
         other.says("/v3/kv/range", {"header": {**HEADER, "cluster_id": "1"}})
         store.holders()
@@ -307,7 +307,7 @@ def test_endpoints_of_two_etcd_clusters_are_refused(double: Double) -> None:
 
 
 def test_a_missing_etcd_is_reported(store: Etcd) -> None:
-    """In one line, with the reason."""
+    """The report is one line with the reason."""
     with (
         closing(Etcd("c", Lease(etcd=("http://127.0.0.1:9",)), 0.3)) as missing,
         pytest.raises(LeaseError, match=r"^etcd: http://127.0.0.1:9: .*refused.* \(tried for 0.3 s\)$"),

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> LockFile:
 
 
 def test_only_safe_leaves_a_lease(store: LockFile) -> None:
-    """After unsafe and unknown the lease is withdrawn; the decision is returned either way."""
+    """After unsafe and unknown the lease is withdrawn; the decision is returned in either case."""
     for answer in ("unsafe", "unknown"):
         assert granted(store, [holder()], lambda _, answer=answer: decision(answer)).decision == answer  # type: ignore[misc]
         assert store.holders() == ()
@@ -40,7 +40,7 @@ def test_only_safe_leaves_a_lease(store: LockFile) -> None:
 
 
 def test_a_lease_is_recorded_before_the_gate_is_asked(store: LockFile) -> None:
-    """Others see the lease while the gate is asked; the wanted node itself is not counted as down."""
+    """Others see the lease while the gate is asked; the requested node itself does not count as down."""
     store.add([holder(SECOND, "you"), holder(THIRD, "you")])
 
     def decide(others: tuple[Holder, ...]) -> Decision:
@@ -52,7 +52,7 @@ def test_a_lease_is_recorded_before_the_gate_is_asked(store: LockFile) -> None:
 
 
 def test_two_at_once_are_never_both_granted(store: LockFile) -> None:
-    """A second request, made while the first is being decided, counts the first node as down and is refused."""
+    """A second request that is made while the first is being decided counts the first node as down and is refused."""
     second: list[str] = []
 
     def decide(others: tuple[Holder, ...]) -> Decision:
@@ -82,7 +82,7 @@ def test_the_real_gate_counts_a_lease_as_down(store: LockFile) -> None:
 
 @pytest.mark.parametrize("error", [UsageError("no such keyspace"), KeyboardInterrupt(), ZeroDivisionError("bug")])
 def test_an_error_in_the_gate_withdraws_the_lease(store: LockFile, error: BaseException) -> None:
-    """An error, a bug and an interrupt leave no lease, and are raised to the caller."""
+    """An error, a bug or an interrupt leaves no lease, and is raised to the caller."""
 
     def decide(_: tuple[Holder, ...]) -> Decision:
         raise error
@@ -93,7 +93,7 @@ def test_an_error_in_the_gate_withdraws_the_lease(store: LockFile, error: BaseEx
 
 
 def test_a_lease_held_before_is_not_withdrawn(store: LockFile) -> None:
-    """A run that asks again for a node it has stopped keeps that lease when it is refused."""
+    """If a run asks again for a node that it has stopped, and is refused, it keeps that lease."""
     store.add([holder()])
     again = [replace(holder(), since="2026-01-02T00:00:00Z"), holder(SECOND)]
     assert granted(store, again, lambda _: decision("unsafe")).decision == "unsafe"
@@ -101,7 +101,7 @@ def test_a_lease_held_before_is_not_withdrawn(store: LockFile) -> None:
 
 
 def test_a_refusal_leaves_a_grant_of_the_same_owner(store: LockFile) -> None:
-    """Of two concurrent requests of one owner, the refused one does not withdraw the lease of the granted one."""
+    """If two requests of one owner run at once, the one that is refused does not withdraw the other's lease."""
 
     def decide(_: tuple[Holder, ...]) -> Decision:
         assert granted(store, [holder()], lambda _: decision("safe")).decision == "safe"
@@ -112,7 +112,7 @@ def test_a_refusal_leaves_a_grant_of_the_same_owner(store: LockFile) -> None:
 
 
 def test_a_failed_withdrawal_is_reported(store: LockFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error states that the lease is left."""
+    """The error states that the lease was left behind."""
 
     def fails(*_: Any) -> None:
         raise LeaseError("the disk is full")
@@ -133,7 +133,7 @@ def _raising(error: BaseException) -> Any:
 
 
 def test_a_lease_broken_while_the_gate_is_asked_is_no_grant(store: LockFile) -> None:
-    """Other runs counted the node as up meanwhile."""
+    """Meanwhile other runs counted the node as up."""
 
     def decide(_: tuple[Holder, ...]) -> Decision:
         store.take_away(FIRST, "boss", "mine")
@@ -160,7 +160,7 @@ def test_a_holder_with_a_new_address_counts_as_down(store: LockFile) -> None:
 
 @pytest.mark.parametrize("host_id", [None, "id-gone"])
 def test_a_lease_of_an_unknown_node_blocks(store: LockFile, host_id: str | None) -> None:
-    """Its node can't be counted as down: nothing is granted, and the text names the command that helps."""
+    """Its node can't be counted as down, so nothing is granted, and the text names the command that helps."""
     store.add([holder("10.9.9.9", "you", host_id=host_id)])
     with pytest.raises(
         LeaseError, match=r"10.9.9.9 is under the restart lease of you, but no node of blogs.*lease break"
@@ -170,14 +170,14 @@ def test_a_lease_of_an_unknown_node_blocks(store: LockFile, host_id: str | None)
 
 
 def test_a_lease_does_not_match_a_new_node_at_its_address(store: LockFile) -> None:
-    """The host id shows that the address belongs to another node now."""
+    """The host id shows that another node has that address now."""
     store.add([holder(SECOND, "you", host_id="id-replaced")])
     with pytest.raises(LeaseError, match="but no node of blogs"):
         granted(store, [holder()], lambda others: decision("safe", others))
 
 
 def test_a_decision_that_ignores_a_lease_is_no_grant(store: LockFile) -> None:
-    """A decision lists the holders it counted as down."""
+    """A decision lists the holders that it counted as down."""
     store.add([holder(SECOND, "you")])
     with pytest.raises(LeaseError, match=f"did not count {SECOND} as down"):
         granted(store, [holder()], lambda _: decision("safe"))
@@ -185,7 +185,7 @@ def test_a_decision_that_ignores_a_lease_is_no_grant(store: LockFile) -> None:
 
 
 def test_a_held_node_is_refused_before_the_gate_is_asked(store: LockFile) -> None:
-    """All nodes or none; the error names the lease."""
+    """All nodes are granted or none; the error names the lease."""
     store.add([holder(SECOND, "you")])
     with pytest.raises(HeldError, match=f"{SECOND} is under the restart lease of you since 2026") as caught:
         granted(store, [holder(), holder(SECOND)], _raising(AssertionError("the gate was asked")))

@@ -50,7 +50,7 @@ def test_it_matches_the_model(tmp_path: Path) -> None:
 
 
 def test_fifty_racers_have_one_winner(path: Path) -> None:
-    """Fifty threads ask for one node, the losers then for a node of their own: no lease is lost."""
+    """Fifty threads ask for one node, then the losers for a node each: no lease is lost."""
     won: list[int] = []
 
     def race(number: int) -> None:
@@ -86,7 +86,7 @@ store.add([Holder(node="10.0.0.2", owner="dead", purpose="p", since="2026-01-01T
 
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_a_crash_leaves_the_old_record(path: Path, where: str) -> None:
-    """A run that is killed while it writes frees the lock, and the old record is intact."""
+    """If a run is killed while it writes, the lock is free again, and the old record is intact."""
     store = LockFile("c", str(path))
     store.add([holder()])
     done = subprocess.run([sys.executable, "-c", KILLED, str(path), where], check=False)
@@ -108,7 +108,7 @@ def test_a_lock_held_too_long_is_an_error(path: Path) -> None:
 
 
 def test_a_failed_step_leaves_no_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk the record is intact, and no temporary file is left."""
+    """On a full disk the record stays intact, and no temporary file is left."""
     store = LockFile("c", str(path))
     store.add([holder()])
 
@@ -123,7 +123,7 @@ def test_a_failed_step_leaves_no_files(path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_record_is_on_disk_before_the_step_returns(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is synced before it replaces the old one, and the folder after."""
+    """The file is synced before it replaces the old one, and the folder afterwards."""
     done: list[str] = []
     sync, replace = os.fsync, Path.replace
 
@@ -179,7 +179,7 @@ def test_a_link_stays_a_link(path: Path) -> None:
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The default folder, below one that another user may enter."""
+    """The default folder, inside a folder that other users may enter."""
     made = Path(tempfile.mkdtemp())
     made.chmod(0o755)
     monkeypatch.setattr(lockfile, "FOLDER", made / "ringcheck")
@@ -202,7 +202,7 @@ def test_the_default_store_is_a_lock_file(folder: Path) -> None:
 
 
 def test_a_configured_file_is_used(path: Path) -> None:
-    """`lease: {file: ...}` names it."""
+    """Its name comes from `lease: {file: ...}`."""
     store = open_store(
         Cluster(name="c", source=JolokiaSettings(contact_points=("127.0.0.1",)), lease=Lease(file=str(path)))
     )
@@ -221,7 +221,7 @@ def test_a_cluster_name_stays_in_the_folder(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["open to all", "a link", "a file"])
 def test_a_folder_that_others_may_write_is_refused(folder: Path, kind: str) -> None:
-    """Another user could remove leases unseen."""
+    """In such a folder another user could remove leases unnoticed."""
     if kind == "open to all":
         folder.mkdir()
         folder.chmod(0o777)

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> LockFile:
 
 
 def test_a_node_is_recognised_by_its_host_id(store: LockFile) -> None:
-    """At a new address another owner is refused, and its own owner keeps the original time."""
+    """At its new address another owner is refused, while its own owner keeps the original time."""
     store.add([holder(FIRST, "me", host_id="id")])
     with pytest.raises(HeldError):
         store.add([holder(SECOND, "you", host_id="id")])
@@ -32,7 +32,7 @@ def test_a_node_is_recognised_by_its_host_id(store: LockFile) -> None:
 
 
 def test_one_step_records_leases_of_one_owner(store: LockFile) -> None:
-    """Two owners, no lease at all, or a node twice are errors of the caller."""
+    """Two owners, no lease at all, or the same node twice are errors of the caller."""
     for wanted in ([holder(), holder(SECOND, "you")], [], [holder(), holder()]):
         with pytest.raises(ValueError, match="one owner, each node once"):
             store.add(wanted)
@@ -40,7 +40,7 @@ def test_one_step_records_leases_of_one_owner(store: LockFile) -> None:
 
 
 def test_the_history_is_bounded(store: LockFile) -> None:
-    """The newest entries are kept, and a long reason is cut."""
+    """The newest entries are kept, and a long reason is truncated."""
     for number in range(HISTORY + 5):
         store.add([holder()])
         store.take_away(FIRST, "boss", str(number) + "x" * 10_000)
@@ -56,7 +56,7 @@ def test_a_node_without_a_lease_has_none_to_take_away(store: LockFile) -> None:
 
 
 def test_unknown_fields_are_kept(store: LockFile) -> None:
-    """Fields of a later release survive a step of this one."""
+    """Fields of a later release survive a step of this release."""
     store.add([holder()])
     kept = json.loads(store.path.read_text())
     kept["colour"], kept["holders"][0]["mood"] = "blue", "calm"
@@ -68,7 +68,7 @@ def test_unknown_fields_are_kept(store: LockFile) -> None:
 
 
 def test_the_stored_record_validates(store: LockFile) -> None:
-    """It matches the schema ringcheck/leases/1."""
+    """It conforms to the schema ringcheck/leases/1."""
     store.add([holder(), holder(SECOND)])
     store.take_away(FIRST, "boss", "why")
     schema = json.loads((Path(ringcheck.documents.__file__).parent / "schemas" / "leases-1.json").read_text())

@@ -1,4 +1,4 @@
-"""Recorded snapshots are replayed in the order and pace of their times."""
+"""Recorded snapshots are replayed in the order and at the pace of their times."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def record(folder: Path, file: str, snapshot: Snapshot) -> None:
 
 @pytest.fixture
 def outage(tmp_path: Path) -> list[Snapshot]:
-    """Three recordings a minute apart, whose files are named in another order."""
+    """Three recordings one minute apart, whose files are not named in that order."""
     moments = [recorded("healthy", 0), recorded("one-down", 60), recorded("two-down", 120)]
     for file, snapshot in zip(("c.json", "a.json", "b.json"), moments, strict=True):
         record(tmp_path, file, snapshot)
@@ -95,7 +95,7 @@ def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
     ["", "[]", "{}", '{"schema": "ringcheck/snapshot/1"}', '{"schema": "ringcheck/snapshot/1", "taken_at": "x"}'],
 )
 def test_a_file_that_is_not_a_snapshot_is_named(outage: list[Snapshot], tmp_path: Path, text: str) -> None:
-    """A damaged recording is an error and never skipped: the replay would lack its state."""
+    """A damaged recording is an error and is never skipped, since the replay would lack its state."""
     (tmp_path / "e.json").write_text(text)
     with pytest.raises(DataError, match=r"e\.json is not a snapshot document with a time"):
         ReplaySource(ReplaySettings(directory=str(tmp_path))).poll(1.0)
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_a_snapshot_is_named(outage: list[Snapshot], tmp_path
 
 
 def test_recordings_of_two_clusters_are_refused(outage: list[Snapshot], tmp_path: Path) -> None:
-    """They would replay as one cluster that changes all its nodes."""
+    """Otherwise the replay would look like one cluster that changes all its nodes."""
     record(tmp_path, "e.json", recorded("healthy", 200, cluster="other"))
     clock = Clock()
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)), clock)

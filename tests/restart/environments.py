@@ -37,18 +37,18 @@ class Killed(BaseException):
 
 
 class EmbeddedEnvironment(LiveEnvironment):
-    """The live one, except that commands act on the embedded cluster, which has no CQL ports either."""
+    """The live environment, except that commands act on the embedded cluster, which also has no CQL ports."""
 
     def __init__(self, cluster: EmbeddedCluster, poll: Any, control: Control) -> None:
         super().__init__(poll, control, lambda: self.interrupt_count)
         self.cluster = cluster
         self.interrupt_count = 0
         self.commands: list[tuple[str, ...]] = []  # in the order of their start
-        # At the start of each command: its node, the nodes that did not serve, and the serving ones that saw it up.
+        # At the start of each command: its node, the nodes that did not serve, and the serving nodes that saw it up.
         self.observations: list[tuple[str, frozenset[str], frozenset[str]]] = []
-        self.status: dict[str, int] = {}  # by node, of a command that fails and does nothing
+        self.status: dict[str, int] = {}  # by node: commands that fail and do nothing
         self.deaf: set[str] = set()  # nodes whose CQL port does not answer
-        self.during: dict[str, Callable[[], object]] = {}  # by node, done while its command runs
+        self.during: dict[str, Callable[[], object]] = {}  # by node: what is done while its command runs
         self.alive: dict[int, int] = {}  # processes of an earlier run: id and start
         self.last_pid = 1000
 
@@ -83,12 +83,12 @@ class EmbeddedEnvironment(LiveEnvironment):
 
 @dataclass(kw_only=True)
 class Stage:
-    """All that a run needs, and what became of it."""
+    """Everything that a run needs, and the results."""
 
     cluster: EmbeddedCluster
     environment: EmbeddedEnvironment
     store: LockFile
-    another: Callable[[str], Stage]  # a stage of another owner over the same cluster
+    another: Callable[[str], Stage]  # a stage of another owner for the same cluster
     events: list[dict[str, Any]] = field(default_factory=list)
     dies_at: Callable[[dict[str, Any]], bool] = lambda _: False
     owner: str = ""
@@ -125,7 +125,7 @@ class Stage:
 def staged(
     folder: Path, nodes: int = 6, racks: int = 3, *, time_factor: float = 0.02, own: bool = False, **layout: Any
 ) -> Iterator[Stage]:
-    """An embedded cluster, served; a node is back about 0.4 s after its start.
+    """An embedded cluster that is served; a node is back about 0.4 s after its start.
 
     Its nodes are behind one proxy, unless each has its `own` socket, which refuses connections while the node is down.
     """

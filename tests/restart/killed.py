@@ -1,10 +1,11 @@
-"""Kill `ringcheck roll` at random moments, with full disks and torn journals, and report every broken promise.
+"""Kill `ringcheck roll` at random moments, with full disks and incomplete journals, and report every broken promise.
 
     python -m tests.restart.killed --count 200 --seed 0
 
 The cluster is an embedded one of six nodes in three racks with RF 3; `roll`, its kills and its commands are real
-processes. An oracle of its own looks at the cluster, and never at ringcheck: all nodes that do not serve must be in one
-rack at every moment, each node is restarted once in the end, and a run that reports DONE has restarted all of them.
+processes. A separate oracle looks only at the cluster, and never at ringcheck: at every moment all nodes that do not
+serve must be in one rack; in the end each node was restarted once; and a run that reports DONE has restarted all of
+them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 NODES, RACKS = 6, 3
 MOST_KILLS = 16  # of one roll
-SECONDS = 300.0  # for one process; a busy machine is no failure
+SECONDS = 300.0  # for one process; generous, so that a busy machine does not fail a test
 DISK = 256  # KiB
 
 # The real command line with short waits.
@@ -48,7 +49,7 @@ from ringcheck.cli import main
 main(sys.argv[1:])
 """
 
-# What `--exec` runs: it stops the node, waits, and starts it.
+# The program for `--exec`: it stops the node, waits, and starts it.
 COMMAND = """
 import random, socket, sys, time
 def say(word):
@@ -79,7 +80,7 @@ class Result:
 
 
 class Disk:
-    """A folder that can be made full: a small tmpfs if that is allowed, else by the limit of a process's files."""
+    """A folder that can be made full: a small tmpfs if allowed, otherwise a limit on the size of a process's files."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -91,7 +92,7 @@ class Disk:
             stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=False)
 
     def fill(self, process: subprocess.Popen[str], rest: int) -> None:
-        """Leave so many bytes for this process."""
+        """Leave this many bytes for this process."""
         if self.real:
             with suppress(OSError), (self.folder / "filler").open("wb", buffering=0) as file:
                 file.truncate(0)
@@ -135,7 +136,7 @@ class Oracle:
         return frozenset(self._rack.keys() - serving)
 
     def look(self, *more: str) -> None:
-        """Report nodes that do not serve in two racks."""
+        """Report a failure if nodes of two racks do not serve."""
         off = self.off() | set(more)
         if len({self._rack[address] for address in off}) > 1 and off != self._bad:
             self._failures.append(f"{self._name}: beyond the gate: {', '.join(sorted(off))} do not serve")
@@ -143,7 +144,7 @@ class Oracle:
 
     @contextmanager
     def watching(self) -> Iterator[int]:
-        """Look all the time; yields the port on which commands say what they do."""
+        """Look all the time; yields the port to which commands report what they do."""
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(handler) -> None:  # noqa: N805 - `self` is the oracle
@@ -204,7 +205,7 @@ class Stage:
         self.result.failures.append(f"{self.name}: {why}" + (f": {' / '.join(out.split(chr(10))[-6:])}" if out else ""))
 
     def attempt(self, *, kill: bool) -> bool:
-        """Run `roll` once, killed or with a full disk on the way or neither; whether it has ended for good."""
+        """Run `roll` once, perhaps killed or with a full disk on the way; return whether it has ended for good."""
         before = len(self.events())
         process = self.start()
         full = kill and self.chance.random() < 0.25
@@ -228,7 +229,7 @@ class Stage:
         return True
 
     def _wait(self, process: subprocess.Popen[str], before: int) -> None:
-        """Until a random moment: some events later, and then at once, within milliseconds, or later."""
+        """Wait until a random moment: for some events, and then not at all, some milliseconds, or longer."""
         events = before + self.chance.randrange(14)
         ends = time.monotonic() + SECONDS
         size, seen = 0, 0
@@ -247,7 +248,7 @@ class Stage:
             return ""
 
     def _judge(self, code: int, out: str, *, full: bool, killed: bool) -> bool:
-        """Check what one process left behind; whether it says that the roll is done."""
+        """Check what one process left behind; return whether it reports that the roll is done."""
         if "bug" in out or "Traceback" in out:
             self.wrong("a bug", out)
         if code == -signal.SIGKILL and killed:
@@ -266,7 +267,7 @@ class Stage:
         return done
 
     def _judge_done(self, out: str) -> None:
-        """Check that a roll which says that it is done is done; it may have been killed right after."""
+        """Check that a roll which reports that it is done is really done; it may have been killed right after."""
         left = json.loads((self.folder / "leases.json").read_text())["holders"]
         if sorted(self.oracle.restarts) != sorted(node.address for node in self.oracle.cluster.nodes):
             self.wrong(f"a false DONE or a second restart: {self.oracle.restarts}", out)
@@ -274,7 +275,7 @@ class Stage:
             self.wrong(f"DONE with leases {left} and {sorted(self.oracle.off())} down", out)
 
     def _tear(self) -> None:
-        """Leave part of a line that was being written."""
+        """Leave a part of a line, as if it was being written."""
         if not self.events() or self.chance.random() < 0.5:
             return
         line = json.dumps({**self.chance.choice(self.events()), "event": self.chance.choice(["back", "end", "begin"])})
@@ -284,7 +285,7 @@ class Stage:
         self.result.counts["torn journals"] += 1
 
     def run(self, kills: int) -> None:
-        """Roll until it is done, with up to so many kills on the way."""
+        """Roll until it is done, with at most this many kills on the way."""
         for _ in range(kills):
             if self.attempt(kill=True):
                 return
@@ -321,7 +322,7 @@ def staged(name: str, chance: random.Random, result: Result) -> Iterator[Stage]:
 
 
 def killed(seed: int, count: int, number: int = 0, show: Callable[[Result], object] = lambda _: None) -> Result:
-    """Kill rolls so often, one roll after another, from the roll of this number on; each roll is shown."""
+    """Kill rolls this often, one roll after another, starting with the roll of this number; each roll is shown."""
     result = Result()
     while result.counts["kills"] < count and len(result.failures) < 20:
         chance = random.Random(f"{seed} {number}")  # noqa: S311 - no secret
@@ -337,7 +338,7 @@ def killed(seed: int, count: int, number: int = 0, show: Callable[[Result], obje
 
 
 def main() -> int:
-    """Run what the command line says; 1 if something is wrong."""
+    """Run what the command line asks for; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.restart.killed", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=200, help="kills")
     parser.add_argument("--seed", type=int, default=0, help="of all moments")

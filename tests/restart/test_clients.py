@@ -1,4 +1,4 @@
-"""Rolls that look at the clients: errors during a batch, hints, connections, checks, canaries, steps and windows."""
+"""Rolls that observe the clients: errors during a batch, hints, connections, checks, canaries, steps and windows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def suffer(stage: Stage, restarted: int, coordinator: int, **counters: int) -> None:
-    """While a node is restarted, a coordinator counts errors named `Read_QUORUM__Unavailables`."""
+    """While a node is restarted, let a coordinator count errors named like `Read_QUORUM__Unavailables`."""
 
     def count() -> None:
         for name, number in counters.items():
@@ -32,7 +32,7 @@ def suffer(stage: Stage, restarted: int, coordinator: int, **counters: int) -> N
 
 
 def forbid(stage: Stage, mbean: str) -> None:
-    """Every agent allows all that ringcheck asks for but one MBean."""
+    """Let every agent allow everything that ringcheck asks for, except one MBean."""
     calls = [call for call in CALLS if call.mbean != mbean]
     allowed = {call.mbean: frozenset(other.name for other in calls if other.mbean == call.mbean) for call in calls}
     for node in stage.cluster.nodes:
@@ -40,7 +40,7 @@ def forbid(stage: Stage, mbean: str) -> None:
 
 
 def test_a_roll_stops_before_the_next_batch_if_clients_got_unavailables(tmp_path: Path) -> None:
-    """The report has the numbers; the batch itself is back and its lease released."""
+    """The report has the numbers; the batch itself is back, and its lease is released."""
     with staged(tmp_path, 3) as stage:
         suffer(stage, 0, 1, Read_QUORUM__Unavailables=12, Write_ONE__Timeouts=3)
         report = stage.roll()
@@ -58,7 +58,7 @@ def test_a_roll_stops_before_the_next_batch_if_clients_got_unavailables(tmp_path
 
 @pytest.mark.slow
 def test_timeouts_alone_are_shown_and_do_not_stop_a_roll(tmp_path: Path) -> None:
-    """Every busy cluster has some; without --max-client-errors they are only in the log."""
+    """Every busy cluster has some timeouts; without --max-client-errors they are only logged."""
     with staged(tmp_path, 3) as stage:
         suffer(stage, 1, 0, Read_QUORUM__Timeouts=2)
         assert stage.roll().outcome == "done"
@@ -67,7 +67,7 @@ def test_timeouts_alone_are_shown_and_do_not_stop_a_roll(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("most", "outcome"), [(4, "failed"), (5, "done")])
 def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int, outcome: str) -> None:
-    """The limit is that of one batch, over all levels and kinds."""
+    """The limit applies to one batch, over all levels and kinds."""
     with staged(tmp_path, 3) as stage:
         for node in range(3):
             suffer(
@@ -77,7 +77,7 @@ def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int,
 
 
 def test_errors_from_before_a_batch_do_not_count(tmp_path: Path) -> None:
-    """This is true for the counters of its coordinators, and for those of the restarted node, which begin again."""
+    """This holds for the counters of its coordinators, and for those of the restarted node, which start again."""
     with staged(tmp_path, 3) as stage:
         for node in stage.cluster.nodes:
             node.counters["Read-QUORUM,Unavailables"] = 100
@@ -85,7 +85,7 @@ def test_errors_from_before_a_batch_do_not_count(tmp_path: Path) -> None:
 
 
 def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None:
-    """It goes on, unless the operator limits errors: then it ends before a node is touched."""
+    """It goes on, unless the operator limits errors: then it ends before it touches a node."""
     with staged(tmp_path, 3) as stage:
         forbid(stage, CLIENT_REQUESTS)
         assert stage.roll(stage.names[0]).outcome == "done"
@@ -122,7 +122,7 @@ def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -
 
 
 def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
-    """A cluster of a thousand nodes must not be asked whole every two seconds."""
+    """In a cluster of a thousand nodes not all must be asked every two seconds."""
     with staged(tmp_path, 3) as stage:
         node, peer = stage.names[0], stage.cluster.nodes[1]
         read, asked = stage.environment.client_counters, list[set[str]]()
@@ -140,7 +140,7 @@ def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
 
 
 def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
-    """Then it says so and goes on; with 0 it does not wait at all."""
+    """After that it says so and goes on; with 0 it does not wait at all."""
     with staged(tmp_path, 3) as stage:
         node, peer = stage.names[0], stage.cluster.nodes[1]
         stage.environment.during[node] = lambda: peer.counters.update({"TotalHints": 1})
@@ -184,7 +184,7 @@ def checked(stage: Stage, statuses: list[int]) -> None:
 
 @pytest.mark.parametrize(("statuses", "outcome", "restarted"), [([1], "refused", 0), ([0, 1], "failed", 1)])
 def test_a_check_that_fails_ends_a_roll(tmp_path: Path, statuses: list[int], outcome: str, restarted: int) -> None:
-    """It is run before anything is done and after each batch; nothing is in hand when it fails."""
+    """It runs before anything is done, and after each batch; when it fails no node is being restarted."""
     with staged(tmp_path, 3) as stage:
         checked(stage, statuses)
         report = stage.roll(check=("check",))
@@ -212,7 +212,7 @@ def test_the_first_batch_is_of_canaries_that_are_watched(tmp_path: Path) -> None
 
 
 def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None:
-    """Before the lease: another run may go first while the operator thinks."""
+    """The question comes before the lease: another run may go first while the operator thinks."""
     with staged(tmp_path, 3) as stage:
         answers, asked = iter([True, False]), list[str]()
 
@@ -229,7 +229,7 @@ def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_no_batch_begins_outside_the_window(tmp_path: Path) -> None:
-    """It is waited for, and does not count towards --wait."""
+    """The wait for it does not count towards --wait."""
     with staged(tmp_path, 3) as stage:
         times = itertools.chain([12 * 60] * 3, itertools.repeat(22 * 60))
         stage.environment.time_of_day = lambda: next(times)  # type: ignore[method-assign]
@@ -246,7 +246,7 @@ def test_no_batch_begins_outside_the_window(tmp_path: Path) -> None:
     ],
 )
 def test_a_window_may_span_midnight(text: str, inside: list[int], outside: list[int]) -> None:
-    """It ends before the minute that is named last."""
+    """It ends before its last minute begins."""
     window = Window.parse(text)
     assert all(window.contains(minute) for minute in inside)
     assert not any(window.contains(minute) for minute in outside)
@@ -254,6 +254,6 @@ def test_a_window_may_span_midnight(text: str, inside: list[int], outside: list[
 
 @pytest.mark.parametrize("text", ["", "22-06", "22:00", "25:00-26:00", "22:60-23:00", "10:00-10:00", "22:00 - 06:00"])
 def test_a_window_that_is_none(text: str) -> None:
-    """The error shows one that is."""
+    """The error has an example of a valid one."""
     with pytest.raises(UsageError, match="is not a window such as 22:00-06:00"):
         Window.parse(text)

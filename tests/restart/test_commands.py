@@ -1,4 +1,4 @@
-"""The operator's commands: how a node's values are filled in, and what is kept of a run."""
+"""The operator's commands: how values of a node are filled in, and what is kept about a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NODE = Node("10.0.0.1", host_id="aaaa-bbbb", datacenter="dc1", rack="r1")
 
 
 def test_the_node_is_filled_in_after_the_split() -> None:
-    """Quotes and blanks in a value that a node reports stay inside one word."""
+    """Quotes and blanks in a value that a node reports stay within one word."""
     evil = Node("10.0.0.1", host_id="x'; rm -rf / #", datacenter="dc 1", rack="$(reboot)")
     command = Command.parse("ssh {address} 'sudo restart {host_id}' {datacenter} {rack}")
     assert command.of(evil) == ("ssh", "10.0.0.1", "sudo restart x'; rm -rf / #", "dc 1", "$(reboot)")
 
 
 def test_a_value_is_not_filled_in_again() -> None:
-    """A rack named like a field stays as it is."""
+    """A rack with the name of a field stays as it is."""
     assert Command.parse("a {rack} {address}").of(Node("10.0.0.1", rack="{host_id}")) == ("a", "{host_id}", "10.0.0.1")
 
 
@@ -43,20 +43,20 @@ def test_a_value_is_not_filled_in_again() -> None:
     ],
 )
 def test_an_unusable_command_is_refused(text: str, message: str) -> None:
-    """A command that can't be meant is refused before any node is touched, with the reason."""
+    """A command that makes no sense is refused before any node is touched, with the reason."""
     with pytest.raises(UsageError) as caught:
         Command.parse(text)
     assert message in str(caught.value)
 
 
 def test_braces_of_other_programs_stay() -> None:
-    """Braces around anything but a name in lower case are left alone."""
+    """Braces are left alone unless they enclose a name in lower case."""
     words = Command.parse("awk '{print $1}' {address}").of(NODE)
     assert words == ("awk", "{print $1}", "10.0.0.1")
 
 
 def test_an_unknown_value_is_an_error() -> None:
-    """A rack that is not known must not become an empty word."""
+    """An unknown rack must not become an empty word."""
     with pytest.raises(UsageError, match=r"the rack of 10\.0\.0\.1 is not known"):
         Command.parse("x {address} {rack}").of(Node("10.0.0.1"))
 
@@ -70,7 +70,7 @@ def test_a_value_that_can_not_be_passed_on_is_an_error(rack: str) -> None:
 
 @pytest.mark.parametrize("word", ["{rack}", "{rack}{host_id}", "'{rack} {host_id}'"])
 def test_a_node_does_not_choose_an_option(word: str) -> None:
-    """A word that begins with `-` only because of what a node reports would be an option of the program."""
+    """A word that begins with `-` only because of a value from a node would be an option of the program."""
     evil = Node("10.0.0.1", host_id="a", rack="-oProxyCommand=reboot")
     with pytest.raises(UsageError, match="would be the option '-oProxyCommand=reboot"):
         Command.parse(f"ssh {{address}} {word}").of(evil)
@@ -79,7 +79,7 @@ def test_a_node_does_not_choose_an_option(word: str) -> None:
 
 
 def test_a_command_that_can_not_be_announced_is_not_run(tmp_path: Path) -> None:
-    """If its line can't be written to the journal, no effect of it remains."""
+    """If its line can't be written to the journal, the command has no effect."""
 
     def refused(_: int) -> None:
         raise UsageError("the journal can't be written")
@@ -90,7 +90,7 @@ def test_a_command_that_can_not_be_announced_is_not_run(tmp_path: Path) -> None:
 
 
 def test_a_command_is_not_run_by_a_ringcheck_killed_before_its_announcement(tmp_path: Path) -> None:
-    """Otherwise --resume would not know of it, and run it a second time."""
+    """Otherwise --resume would not know about it, and would run it a second time."""
     mark = tmp_path / "mark"
     kill = "import os, signal; from ringcheck.restart.commands import run"
     program = (
@@ -105,7 +105,7 @@ def test_a_command_is_not_run_by_a_ringcheck_killed_before_its_announcement(tmp_
 
 
 def test_words_reach_the_program_unchanged() -> None:
-    """What waits for the announcement passes them on, and its input is empty."""
+    """The helper that waits for the announcement passes them on, and its input is empty."""
     words = ("", "a b", "$HOME", "`id`", "*", "-n", "'\"\\", "\u00e9")
     program = "import sys; print(sys.argv[1:], repr(sys.stdin.read()))"
     assert run((sys.executable, "-c", program, *words), 30).output == f"{list(words)} ''\n"
@@ -122,7 +122,7 @@ def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_and_output_are_kept() -> None:
-    """Both streams, mixed; the exit status as it is."""
+    """Both streams are kept, in order, and the exit status as it is."""
     ended = run((sys.executable, "-c", "import sys; print('out'); sys.stderr.write('err'); sys.exit(7)"), 30)
     assert (ended.status, sorted(ended.output.split())) == (7, ["err", "out"])
 
@@ -135,7 +135,7 @@ def test_the_end_of_a_long_output_is_kept() -> None:
 
 
 def test_a_command_that_does_not_exist_is_a_problem() -> None:
-    """It has no status and a reason; nothing is raised."""
+    """It has a reason instead of a status, and nothing is raised."""
     ended = run(("/no/such/program",), 5)
     text = "/no/such/program can't be run: there is no such program, or it is not executable"
     assert (ended.status, ended.problem) == (None, text)
@@ -143,7 +143,7 @@ def test_a_command_that_does_not_exist_is_a_problem() -> None:
 
 @pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_its_children() -> None:
-    """After the deadline none of its processes runs any more, and it has no status."""
+    """After the deadline none of its processes is running, and it has no status."""
     program = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
     ended = run((sys.executable, "-c", program), 2.0)
     assert (ended.status, ended.problem) == (None, "it took longer than 2 s")
@@ -160,7 +160,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 def test_a_command_outlives_a_killed_ringcheck(tmp_path: Path) -> None:
-    """Half a restart is worse than a whole one: a command that was started goes on, and can still write."""
+    """Half a restart is worse than a complete one: a command that was started goes on, and can still write."""
     mark = tmp_path / "mark"
     inner = f"sleep 1; echo said; echo done > {mark}"
     program = f"from ringcheck.restart.commands import run; run(('sh', '-c', {inner!r}), 60, lambda pid: print(pid))"
@@ -175,6 +175,6 @@ def test_a_command_outlives_a_killed_ringcheck(tmp_path: Path) -> None:
 
 
 def test_a_process_is_identified_by_its_start() -> None:
-    """The start of a process does not change; a process that does not exist has none."""
+    """The start time of a process does not change; a process that does not exist has none."""
     assert birth(os.getpid()) == birth(os.getpid()) is not None
     assert birth(2**22 + 1) is None

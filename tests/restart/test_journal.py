@@ -1,4 +1,4 @@
-"""The journal: what follows from its lines, and how a bad file is refused."""
+"""The journal: the conclusions from its lines, and how a bad file is refused."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_run_that_is_not_done_can_be_resumed(tmp_path: Path, outcome: str, *, 
 
 
 def test_the_last_run_counts(tmp_path: Path) -> None:
-    """A journal may have several runs; the nodes of an earlier run are not those of the last one."""
+    """A journal may have several runs; the nodes of an earlier run do not belong to the last one."""
     journal = begun(tmp_path / "j")
     journal.write("back", node="10.0.0.1", seconds=1)
     journal.write("begin", run="r2", owner="o", cluster="c", nodes=["10.0.0.9"])
@@ -69,7 +69,7 @@ def test_the_last_run_counts(tmp_path: Path) -> None:
 
 
 def test_half_a_line_counts_as_not_written(tmp_path: Path) -> None:
-    """A run that was killed while it wrote a line had not done what the line announces; later lines stay whole."""
+    """A run that was killed while it wrote a line had not done what the line announces; later lines are complete."""
     path = tmp_path / "j"
     begun(path).close()
     with path.open("a", encoding="utf-8") as file:
@@ -82,7 +82,7 @@ def test_half_a_line_counts_as_not_written(tmp_path: Path) -> None:
 
 
 def test_no_two_runs_share_a_journal(tmp_path: Path) -> None:
-    """The second run is refused as long as the first has the journal open."""
+    """The second run is refused as long as the first one has the journal open."""
     first = begun(tmp_path / "j")
     with pytest.raises(UsageError, match="in use by another roll"):
         Journal(tmp_path / "j")
@@ -91,7 +91,7 @@ def test_no_two_runs_share_a_journal(tmp_path: Path) -> None:
 
 
 def test_a_torn_end_of_any_bytes_is_dropped(tmp_path: Path) -> None:
-    """A file system may leave zeros or foreign bytes where the last line was to be, or half a character."""
+    """A file system may leave zeros, foreign bytes or half a character in place of the last line."""
     ends = (b"\0" * 500, b"\xff\xfe", '{"event": "\u00e9'.encode()[:-1], b"{", b'{"schema": "x"}')
     for number, torn in enumerate(ends):
         path = tmp_path / str(number)
@@ -122,7 +122,7 @@ DAMAGED = {
 
 @pytest.mark.parametrize("line", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_line_is_named_with_the_way_on(tmp_path: Path, line: bytes) -> None:
-    """It may have been about a node that is down: no run is resumed, and the file stays as it is."""
+    """The line may be about a node that is down: no run is resumed, and the file stays as it is."""
     path = tmp_path / "j"
     begun(path).close()
     content = path.read_bytes()
@@ -133,11 +133,11 @@ def test_a_damaged_line_is_named_with_the_way_on(tmp_path: Path, line: bytes) ->
     assert "begin a new roll of the nodes that are left with another --journal" in str(caught.value)
     assert path.read_bytes() == content + line + b"\n" + content
     path.write_bytes(content)
-    Journal(path).close()  # not locked any more
+    Journal(path).close()  # no longer locked
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, journal: Journal, room: int) -> None:
-    """Let the journal's file grow by so many bytes only."""
+    """Let the journal's file grow by only this many bytes."""
     write = os.write
 
     def bounded(file: int, data: Any) -> int:
@@ -155,7 +155,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, journal: Journal, room: int) -> N
 
 @pytest.mark.parametrize("room", [0, 1, 40])
 def test_a_line_that_finds_no_room_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    """The error says that the journal can't be written; once there is room the journal goes on, whole."""
+    """The error says that the journal can't be written; once there is room the journal goes on, complete."""
     path = tmp_path / "j"
     journal = begun(path)
     with monkeypatch.context() as patched:
@@ -170,7 +170,7 @@ def test_a_line_that_finds_no_room_leaves_no_trace(tmp_path: Path, monkeypatch: 
 
 
 def test_what_could_not_be_cut_off_is_cut_off_by_the_next_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line is ever written behind half a line."""
+    """No line is ever written after half a line."""
     path = tmp_path / "j"
     journal = begun(path)
     with monkeypatch.context() as patched:
@@ -185,7 +185,7 @@ def test_what_could_not_be_cut_off_is_cut_off_by_the_next_line(tmp_path: Path, m
 
 
 def test_each_line_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a line that could not be is not in the file."""
+    """If a line could not be synced, it is not in the file."""
     journal = begun(tmp_path / "j")
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
@@ -210,13 +210,13 @@ def test_another_file_is_not_written_to(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/null", "/dev/full", "/dev/zero", "pipe"])
 def test_a_device_or_a_pipe_is_refused(tmp_path: Path, path: str) -> None:
-    """Reading it might never end, and what is written to it is gone."""
+    """Reading it might never end, and what is written to it is lost."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="is not a regular file"):
         Journal(tmp_path / path)
 
 
 def test_a_journal_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
-    """Without a journal no run is begun."""
+    """No run is begun without a journal."""
     with pytest.raises(UsageError, match="can't be written"):
         Journal(tmp_path / "missing" / "j")

@@ -1,4 +1,4 @@
-"""When a node that was restarted is back: each condition on its own."""
+"""When a restarted node counts as back: each condition separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGET = RestartedNode(ONE, "h1")
 
 
 def seen(*down: str, **fields: Any) -> Snapshot:
-    """The article's cluster with host ids; `fields` replace those of the first node."""
+    """The article's cluster with host ids; `fields` override those of the first node."""
     snapshot = article.snapshot(down)
     nodes = [
         replace(
@@ -58,7 +58,7 @@ LACKS = [
 
 @pytest.mark.parametrize(("snapshot", "lack"), LACKS)
 def test_each_condition_keeps_a_node_from_being_back(snapshot: Snapshot, lack: str) -> None:
-    """Each of these alone is enough, and the peers are named."""
+    """Each of these alone is enough to prevent it, and the peers are named."""
     assert missing(TARGET, snapshot, frozenset()) == lack
 
 
@@ -68,7 +68,7 @@ def test_a_node_that_meets_all_conditions_is_back() -> None:
 
 
 def test_a_peer_that_was_down_before_is_not_waited_for() -> None:
-    """It need not be seen up, nor see the node up."""
+    """It need not be seen up, nor see the restarted node up."""
     snapshot = seen(THREE)
     assert down_ids(snapshot) == {"h3"}
     assert missing(TARGET, snapshot, frozenset({"h3"})) is None
@@ -109,7 +109,7 @@ def test_an_answer_or_a_close_shows_a_native_transport(answer: bytes | None) -> 
 
 
 def test_silence_or_a_refusal_shows_none() -> None:
-    """A closed port shows no protocol, and neither does a port that accepts connections and stays silent."""
+    """A closed port shows none, and neither does a port that accepts connections and stays silent."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not answers_cql("127.0.0.1", silent.getsockname()[1], 0.3)
         port = silent.getsockname()[1]

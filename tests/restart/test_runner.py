@@ -64,14 +64,14 @@ def test_without_drain_a_node_serves_until_its_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_commands_stop_and_start_each_node(tmp_path: Path) -> None:
-    """The start command of a node follows its stop command, node after node."""
+    """The start command of a node follows its stop command, one node after another."""
     with staged(tmp_path, 3, own=True) as stage:
         assert stage.roll(restart=None, stop=STOP, start=START).outcome == "done"
         assert stage.environment.commands == [(verb, node) for node in stage.names for verb in ("stop", "start")]
 
 
 def test_a_node_is_not_started_while_its_old_process_runs(tmp_path: Path) -> None:
-    """A stop command that did not stop the process fails the node; the start command is not run."""
+    """A stop command that did not stop the process makes the node fail; the start command is not run."""
     with staged(tmp_path, 3) as stage:
         report = stage.roll(restart=None, stop=NOOP, start=START, drain=False, exec_timeout=0.5)
         assert report.outcome == "failed"
@@ -91,7 +91,7 @@ def test_a_stop_behind_a_proxy_leaves_the_run_in_doubt(tmp_path: Path) -> None:
 
 
 def test_max_failures_does_not_cover_a_stop_in_doubt(tmp_path: Path) -> None:
-    """A run does not go on beside a process that may still be stopping; once the node is up, --resume does."""
+    """A run does not go on beside a process that may still be stopping; once the node is up, --resume goes on."""
     with staged(tmp_path, 3) as stage:
         how: dict[str, Any] = {"restart": None, "stop": STOP, "start": START, "exec_timeout": 0.5, "max_failures": 2}
         assert stage.roll(stage.names[0], **how).outcome == "doubt"
@@ -103,7 +103,7 @@ def test_max_failures_does_not_cover_a_stop_in_doubt(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_only_three_refusals_in_a_row_prove_an_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout, an HTTP error or two refusals before an answer do not: the start command waits for the third."""
+    """A timeout, an HTTP error, or two refusals before an answer do not: the start command waits for the third."""
     answers: list[Exception | None] = [
         SourceError("timed out", "unreachable"),
         *[GoneError("refused", "unreachable")] * 2,
@@ -141,7 +141,7 @@ def test_a_command_that_fails_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_failed_node_counts_as_down(tmp_path: Path) -> None:
-    """With failures allowed the run goes on as far as the gate allows: not beside a drained replica."""
+    """If failures are allowed the run goes on as far as the gate allows: not beside a drained replica."""
     with staged(tmp_path, 3) as stage:
         stage.environment.status[stage.names[0]] = 5
         report = stage.roll(max_failures=1, wait=1.0)
@@ -158,7 +158,7 @@ def test_a_command_that_does_nothing_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_node_that_does_not_come_back_ends_the_run(tmp_path: Path) -> None:
-    """It is awaited for `--back-timeout`, and no other node is stopped."""
+    """The run waits for it as long as `--back-timeout` says, and stops no other node."""
     with staged(tmp_path, 3) as stage:
         report = stage.roll(restart=STOP, back_timeout=0.5)
         assert next(iter(report.failed.values())) == "not within 0.5 s: its Jolokia does not answer"
@@ -167,7 +167,7 @@ def test_a_node_that_does_not_come_back_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_serving_clients_is_part_of_being_back(tmp_path: Path) -> None:
-    """A node that all peers see up is not back while its CQL port does not answer."""
+    """A node that all peers see up is not back as long as its CQL port does not answer."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         stage.environment.during[first] = lambda: stage.environment.deaf.add(first)
@@ -177,7 +177,7 @@ def test_serving_clients_is_part_of_being_back(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_cql_port_ends_the_run_before_any_stop(tmp_path: Path) -> None:
-    """A node that could never be seen back is not stopped."""
+    """A node that could never be recognised as back is not stopped."""
     with staged(tmp_path, 3) as stage:
         stage.environment.deaf.add(stage.names[0])
         report = stage.roll()
@@ -197,7 +197,7 @@ def test_a_gate_that_stays_closed_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_waits_for_the_gate(tmp_path: Path) -> None:
-    """It goes on by itself once the reason of the refusal has passed."""
+    """It goes on by itself once the reason for the refusal has passed."""
     with staged(tmp_path, 3) as stage:
         stage.cluster.down(stage.names[2], instant=True)
         threading.Timer(1.0, lambda: stage.cluster.up(stage.names[2])).start()
@@ -207,7 +207,7 @@ def test_a_run_waits_for_the_gate(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_node_that_is_down_is_restarted_first(tmp_path: Path) -> None:
-    """Its restart is the cure. It can't be drained, and any process that answers is a new one."""
+    """Its restart resolves the outage. It can't be drained, and any process that answers is a new one."""
     with staged(tmp_path, 3) as stage:
         stage.cluster.down(stage.names[1], instant=True)
         report = stage.roll()
@@ -216,7 +216,7 @@ def test_a_node_that_is_down_is_restarted_first(tmp_path: Path) -> None:
 
 
 def test_a_stop_that_can_never_be_safe_is_refused_at_once(tmp_path: Path) -> None:
-    """A keyspace with one replica forbids the stop of its nodes: the run does not wait for that to pass."""
+    """A keyspace with one replica forbids stopping its nodes: the run does not wait for that to pass."""
     with staged(tmp_path, 3, keyspaces={"one": simple(1)}) as stage:
         report = stage.roll(wait=60.0)
         assert (report.outcome, stage.environment.commands) == ("refused", [])
@@ -225,7 +225,7 @@ def test_a_stop_that_can_never_be_safe_is_refused_at_once(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_a_poll_with_too_little_data_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ring that could not be read this time refuses every node; the run polls again."""
+    """If the ring could not be read this time, every node is refused; the run polls again."""
     with staged(tmp_path, 3) as stage:
         poll, problem = stage.environment.poll, Problem("ring_unreadable", "orders", "the ring of orders can't be read")
         polls: list[int] = []
@@ -241,7 +241,7 @@ def test_a_poll_with_too_little_data_is_repeated(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("index", [0, 2])
 def test_the_lease_of_another_run_is_respected(tmp_path: Path, index: int) -> None:
-    """A node under it counts as down: neither the node nor a replica of the same range is stopped."""
+    """A node under it counts as down: neither it nor a replica of the same range is stopped."""
     with staged(tmp_path, 3) as stage:
         stage.store.add([other(stage.names[index])])
         report = stage.roll(stage.names[0], wait=0.5)
@@ -264,7 +264,7 @@ def test_without_a_lease_nothing_is_restarted(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_a_poll_that_fails_under_the_lease_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lease is withdrawn, and the run asks again: one lost poll does not end it."""
+    """The lease is withdrawn, and the run asks again: one failed poll does not end it."""
     with staged(tmp_path, 3) as stage:
         poll = stage.environment.poll
         polls: list[int] = []
@@ -299,7 +299,7 @@ def test_a_journal_that_can_not_be_written_stops_the_run(tmp_path: Path, event: 
 def test_a_lease_that_can_not_be_given_back_does_not_hide_the_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the journal and the lease store fail at once, the run still ends with its report."""
+    """If journal and lease store fail at the same time, the run still ends with its report."""
     with staged(tmp_path, 3) as stage:
 
         def broken(*_: object) -> None:
@@ -323,7 +323,7 @@ def test_a_lease_that_can_not_be_given_back_does_not_hide_the_outcome(
 def test_a_command_that_can_not_be_made_touches_no_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rack: str | None, *, drain: bool
 ) -> None:
-    """Found before the lease is taken, not with the node drained."""
+    """This is found before the lease is taken, and not when the node is drained."""
     with staged(tmp_path, 3) as stage:
         poll = stage.environment.poll
 
@@ -340,7 +340,7 @@ def test_a_command_that_can_not_be_made_touches_no_node(
 
 
 def test_a_run_whose_end_is_not_recorded_is_not_done(tmp_path: Path) -> None:
-    """All nodes are back, but the journal says otherwise: the report says so, and --resume has nothing to do."""
+    """All nodes are back, but the journal does not say so: the report states this, and --resume has nothing to do."""
     with staged(tmp_path, 3) as stage:
 
         def full(line: dict[str, Any]) -> bool:
@@ -369,7 +369,7 @@ def test_a_node_outside_the_batch_that_dies_ends_the_run(tmp_path: Path) -> None
 
 
 def test_an_interrupt_before_the_first_batch_ends_the_run(tmp_path: Path) -> None:
-    """No node is in hand, so the run ends at once."""
+    """No node is being restarted, so the run ends at once."""
     with staged(tmp_path, 3) as stage:
         stage.environment.interrupt_count = 1
         report = stage.roll()
@@ -377,7 +377,7 @@ def test_an_interrupt_before_the_first_batch_ends_the_run(tmp_path: Path) -> Non
 
 
 def test_an_interrupt_lets_the_batch_come_back(tmp_path: Path) -> None:
-    """The batch in hand is finished; the next one is not begun."""
+    """The current batch is finished, and the next one is not begun."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         stage.environment.during[first] = lambda: setattr(stage.environment, "interrupt_count", 1)
@@ -387,7 +387,7 @@ def test_an_interrupt_lets_the_batch_come_back(tmp_path: Path) -> None:
 
 
 def test_two_interrupts_abort(tmp_path: Path) -> None:
-    """The node in hand is reported and stays under its lease."""
+    """The current node is reported and stays under its lease."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         stage.environment.during[first] = lambda: setattr(stage.environment, "interrupt_count", 2)
@@ -403,7 +403,7 @@ def test_a_node_that_can_not_be_asked_is_awaited_if_another_run_restarts_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The other run may have taken its lease since the poll; without a lease the run ends."""
+    """The other run may have taken its lease since the poll; if there is no lease, the run ends."""
     with staged(tmp_path, 3) as stage:
         real, failed = stage.environment.started_at, list[str]()
 
@@ -449,7 +449,7 @@ def test_two_runs_over_one_cluster_take_turns(tmp_path: Path) -> None:
 
 
 def killed_at(stage: Stage, kind: str) -> None:
-    """Roll, and die at the first event of a kind."""
+    """Roll, and die at the first event of this kind."""
     stage.dies_at = lambda event: bool(event["event"] == kind)
     with pytest.raises(Killed):
         stage.roll()
@@ -492,7 +492,7 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, kind: str, *, writ
 
 
 def test_a_begun_node_keeps_its_lease(tmp_path: Path) -> None:
-    """A node that the killed run had drained, and whose restart fails now, stays under its lease."""
+    """A node that the killed run had drained, and whose restart now fails, stays under its lease."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         killed_at(stage, "drained")
@@ -505,7 +505,7 @@ def test_a_begun_node_keeps_its_lease(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_command_that_outlived_its_run_is_awaited(tmp_path: Path) -> None:
-    """The command of the killed run may still be restarting the node: it is not started a second time."""
+    """The killed run's command may still be restarting the node, so the node is not started a second time."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         killed_at(stage, "command")
@@ -547,7 +547,7 @@ def test_a_start_that_is_slow_is_not_repeated(tmp_path: Path, *, ended: bool) ->
 
 
 def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None:
-    """`systemctl --no-block` ends before the process does: the old process is no proof at once that nothing happens."""
+    """`systemctl --no-block` returns before the process ends: the old process does not prove that nothing happens."""
     with staged(tmp_path, 3) as stage:
         first = stage.names[0]
         killed_at(stage, "command")
@@ -570,7 +570,7 @@ def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None
 def test_a_clock_that_was_set_back_hides_no_new_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool
 ) -> None:
-    """A process that seems to have started before the old one is a new one, and is not restarted again."""
+    """A process that seems older than the previous one is still a new one, and is not restarted again."""
     with staged(tmp_path, 3) as stage:
         first, real = stage.names[0], stage.environment.started_at
 
