@@ -18,7 +18,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def verdict(seen: Snapshot, second: int = 0) -> Verdict:
-    """The verdict on a snapshot that was taken so many seconds after START."""
+    """The verdict on a snapshot that was taken this many seconds after START."""
     at = (START + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return assess(replace(seen, taken_at=at), Policy(), Question())
 

@@ -1,4 +1,4 @@
-"""What changed between two polls, and for how long a session marks it."""
+"""What changed between two polls, and how long a session marks it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.report.sessions import session, verdict
 
 
 def test_what_got_better_is_a_change() -> None:
-    """The first figure after the second; marks are removed after a minute."""
+    """The first figure follows the second; marks are removed after a minute."""
     watched = session(figures.snapshot([figures.A, figures.C]), figures.snapshot([figures.A]))
     directions = {change.key: change.direction for change in watched.changes}
     assert directions == {
@@ -30,7 +30,7 @@ def test_equal_polls_have_no_changes() -> None:
 
 
 def test_nodes_and_keyspaces_come_and_go() -> None:
-    """A keyspace that is new or gone is neither better nor worse."""
+    """A keyspace that is new or gone counts neither as better nor as worse."""
     small, large = figures.snapshot(), figures.snapshot(nodes=5)
     renamed = replace(small, rings=(replace(small.rings[0], keyspaces=("other",)),))
     first = next(differences(verdict(small), verdict(large)))

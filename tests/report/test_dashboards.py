@@ -22,7 +22,7 @@ BOARDS = sorted((CONFIG / "grafana").glob("*.json"))
 NAME = re.compile(r"\b(?:cassandra_ring|ringcheck)_[a-z_]+\b")
 SELECTOR = re.compile(r"\b((?:cassandra_ring|ringcheck)_[a-z_]+)\{(.*?)\}", re.DOTALL)
 LABEL = re.compile(r'([a-z_]+)\s*(?:=|!=|=~|!~)\s*"')
-SCRAPED = {"job", "instance"}  # what Prometheus adds
+SCRAPED = {"job", "instance"}  # labels that Prometheus adds
 EXPRESSION = re.compile(r"label_values\((.*), [a-z_]+\)")
 
 
@@ -57,7 +57,7 @@ def expressions(path: Path) -> list[str]:
 
 
 def test_there_are_dashboards() -> None:
-    """The tests below have something to test: a dashboard for all clusters and one for a cluster."""
+    """There are dashboards for all clusters and for one cluster, so the tests below have something to test."""
     assert [path.stem for path in BOARDS] == ["ringcheck-cluster", "ringcheck-fleet"]
     assert all(len(expressions(path)) > 10 for path in (*BOARDS, RULES))
 
@@ -101,7 +101,7 @@ def test_a_dashboard_can_be_found_again(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_panels_lie_side_by_side(path: Path) -> None:
-    """Panels lie within the 24 columns, and none covers another."""
+    """They lie within the 24 columns, and none covers another."""
     positions = [panel["gridPos"] for panel in board(path)["panels"]]
     assert all(
         panel["x"] >= 0 and panel["x"] + panel["w"] <= 24 and panel["w"] > 0 and panel["h"] > 0 for panel in positions
@@ -125,7 +125,7 @@ def test_panels_say_what_they_show(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_alerts_are_listed_and_marked(path: Path) -> None:
-    """A dashboard has a list of all shipped alerts, and marks the pages; the names of all of them match."""
+    """A dashboard lists all shipped alerts and marks the pages; the names of all of them match."""
     document = board(path)
     (listed,) = (expression for expression in expressions(path) if "alertstate, cassandra_cluster" in expression)
     (marked,) = (mark["expr"] for mark in document["annotations"]["list"] if mark["name"] == "Pages")
@@ -138,7 +138,7 @@ def test_alerts_are_listed_and_marked(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
 def test_the_agents_page_is_one_click_away(path: Path) -> None:
-    """Importing asks for the URL of the agent, and links to the page of a cluster begin with it."""
+    """An import asks for the URL of the agent, with which links to the page of a cluster begin."""
     document = board(path)
     (asked,) = document["__inputs"]
     assert (asked["name"], asked["type"], asked["value"]) == ("VAR_AGENT_URL", "constant", "http://127.0.0.1:9742")
@@ -151,14 +151,14 @@ def test_the_agents_page_is_one_click_away(path: Path) -> None:
 
 
 def test_links_lead_to_dashboards() -> None:
-    """The fleet links to the cluster, and the cluster to the fleet."""
+    """The fleet's dashboard links to that of a cluster, and back."""
     uids = {path.stem for path in BOARDS}
     linked = {uid for path in BOARDS for uid in re.findall(r'"/d/([\w-]+)', path.read_text())}
     assert linked == uids
 
 
 def test_alerts_say_what_people_need() -> None:
-    """An alert has a tier, a summary, a description and a link, and lasts longer than a missed scrape."""
+    """An alert has a tier, a summary, a description and a link, and waits longer than a missed scrape."""
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
             assert rule["labels"] in ({"severity": "page"}, {"severity": "ticket"})

@@ -1,4 +1,4 @@
-"""The text of a decision: its head never contradicts its reasons."""
+"""The text of a decision: its first lines never contradict its reasons."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def torn() -> Snapshot:
     ],
 )
 def test_a_safe_decision_says_what_is_kept(seen: Snapshot, gate: Gate, candidates: tuple[str, ...], kept: str) -> None:
-    """Every range keeps its level only if no reason says that a range loses it."""
+    """It says that every range keeps its level, but only if no reason says that a range loses it."""
     lines = render(Gatekeeper(seen, Policy(), gate).decide(candidates)).splitlines()
     assert (lines[0].split(" ")[0], lines[1]) == ("SAFE", kept)
 
@@ -104,7 +104,7 @@ def test_allowed_reasons_are_marked() -> None:
 
 
 def test_the_answer_alone_has_three_lines() -> None:
-    """It is the head of the whole output."""
+    """These are the first lines of the complete output."""
     decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(ALL[:2])
     assert answer(decision).splitlines() == render(decision).splitlines()[:3]
 

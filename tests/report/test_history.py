@@ -67,18 +67,18 @@ def entry(number: int, change: Transition, at: float = NOW) -> Entry:
 
 @pytest.mark.parametrize(("text", "change"), CHANGES.items(), ids=lambda value: getattr(value, "kind", None))
 def test_a_line_says_what_happened(text: str, change: Transition) -> None:
-    """It does so in plain words, beginning with the subject."""
+    """The line is in plain words, and begins with the subject."""
     assert line(change) == text
 
 
 def test_every_kind_has_a_line_and_a_meaning() -> None:
-    """A kind that is added is shown in words of its own."""
+    """A kind that is added must get words of its own."""
     assert {change.kind for change in CHANGES.values()} == {*KINDS, "weather"}
     assert all(kind.meaning.endswith(".") for kind in KINDS.values())
 
 
 def test_a_history_as_text() -> None:
-    """Entries of one poll stand under one time."""
+    """Entries of one poll are listed under one time."""
     severity, node, *_ = [change for change in CHANGES.values() if change.kind in {"severity", "node"}][1:]
     entries = [entry(1, severity), entry(2, node), entry(3, node, NOW + 61)]
     assert render("blogs", entries, more=False) == (
@@ -92,7 +92,7 @@ def test_a_history_as_text() -> None:
 
 
 def test_moments_keep_the_order_within_a_poll() -> None:
-    """Also if the newest entries come first."""
+    """This holds even if the newest entries come first."""
     severity, node = (Transition(kind=kind, subject="x", now="OK") for kind in ("severity", "node"))
     newest = [entry(3, node, NOW + 1), entry(2, node), entry(1, severity)]
     kinds = [[change.kind for change in moment.changes] for moment in moments(newest)]
@@ -100,7 +100,7 @@ def test_moments_keep_the_order_within_a_poll() -> None:
 
 
 def test_a_document_is_read_back() -> None:
-    """Every field of every kind, and it conforms to its schema."""
+    """Every field of every kind is read back, and the document conforms to its schema."""
     entries = tuple(entry(number, change, NOW + number / 1000) for number, change in enumerate(CHANGES.values(), 1))
     document = history_document("blogs", entries, 7)
     validate(document, "history-1")
@@ -116,7 +116,7 @@ def test_a_document_is_read_back() -> None:
     ids=lambda damage: next(iter(damage)),
 )
 def test_a_wrong_document_is_an_error(damage: dict[str, object]) -> None:
-    """In one line that names the source."""
+    """The error is one line that names the source."""
     document = history_document("blogs", (), None) | damage
     with pytest.raises(DataError, match=r"^test "):
         read_history(json.dumps(document), "test")
@@ -130,12 +130,12 @@ def test_a_wrong_document_is_an_error(damage: dict[str, object]) -> None:
     ],
 )  # fmt: skip
 def test_times_as_people_and_grafana_write_them(text: str, expected: float) -> None:
-    """Durations before now, ISO 8601, Unix time in seconds and in milliseconds."""
+    """They may be durations before now, ISO 8601, or Unix time in seconds or in milliseconds."""
     assert moment(text, NOW) == expected * 1000
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "5", "24 h", "-3h", "99999-01-01", "1e9"])
 def test_what_is_no_time(text: str) -> None:
-    """It is refused with examples."""
+    """Such text is refused, with examples of valid times."""
     with pytest.raises(ValueError, match="is not a time such as 24h"):
         moment(text, NOW)

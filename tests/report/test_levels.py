@@ -1,4 +1,4 @@
-"""The levels that clients use as text: whole lines, in 80 columns, and rules that YAML reads."""
+"""The levels that clients use as text: complete lines in 80 columns, and rules that YAML can read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def document(**fields: Any) -> dict[str, Any]:
 
 
 def test_everything_that_is_known() -> None:
-    """Gaps first, then the evidence, the levels in use and the rules."""
+    """Gaps come first, then the evidence, the levels in use and the rules."""
     used = [
         {"keyspace": None, "datacenter": "dc1", "level": "LOCAL_QUORUM"},
         {"keyspace": None, "datacenter": "dc2", "level": "LOCAL_QUORUM"},
@@ -71,7 +71,7 @@ def test_everything_that_is_known() -> None:
 
 
 def test_nothing_is_known() -> None:
-    """No query and no rule."""
+    """There are no queries and no rules."""
     assert render(document(window_seconds=90.0)).splitlines() == [
         "orders-prod: window of 90 s, the whole window is known",
         "",
@@ -83,7 +83,7 @@ def test_nothing_is_known() -> None:
 
 
 def test_rules_are_yaml_however_many_keyspaces_there_are() -> None:
-    """Lines are folded where YAML lets them be, and what a node said breaks none."""
+    """Lines are folded where YAML allows it, and no text from a node breaks one."""
     names = [f"keyspace_{number}" for number in range(40)]
     rule = {"keyspaces": names, "critical": "ALL", "warning": None, "beside": [], "client_datacenters": []}
     text = render(document(rules=[rule], uses=[use(datacenter="dc\n1")], unclear=["x" * 300]))

@@ -1,4 +1,4 @@
-"""Metrics: which series there are, which there are not, and that no series vanishes while its subject exists."""
+"""Metrics: which series exist and which do not, and that no series vanishes while its subject exists."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def reading(down: Collection[str] = (), **changes: Any) -> Reading:
 
 
 def scrape(readings: Iterable[Reading], **others: Any) -> Series:
-    """All samples of ringcheck's own families by name and labels; a duplicate series fails."""
+    """All samples of ringcheck's own families by name and labels; a duplicate series is a failure."""
     kind, body = render(lambda: readings, clock=lambda: NOW, **others)
     assert kind == "text/plain; version=0.0.4; charset=utf-8"
     series: Series = {}
@@ -66,7 +66,7 @@ def of(series: Series, name: str, **labels: str) -> dict[frozenset[tuple[str, st
 
 
 def value(series: Series, name: str, **labels: str) -> float:
-    """The value of the only series of this name with these labels."""
+    """The value of the only series with this name and these labels."""
     (number,) = of(series, name, **labels).values()
     return number
 
@@ -93,7 +93,7 @@ def test_a_verdict_in_numbers() -> None:
     ("down", "severity"), [((), "OK"), (("10.0.0.1",), "CRITICAL"), (article.ADDRESSES, "UNKNOWN")]
 )
 def test_one_severity_is_one(down: Collection[str], severity: str) -> None:
-    """There is a series for each severity, and only that of the verdict is 1."""
+    """Each severity has a series, and only that of the verdict is 1."""
     series = of(scrape([reading(down)]), "cassandra_ring_verdict")
     assert {dict(labels)["severity"]: number for labels, number in series.items()} == {
         known.name: float(known.name == severity) for known in Severity
@@ -131,7 +131,7 @@ def test_before_the_first_poll() -> None:
 
 
 def test_what_is_not_known_is_absent() -> None:
-    """A number that is not known has no series: a 0 would mean that no range is unavailable."""
+    """An unknown number has no series: 0 would mean that no range is unavailable."""
     known = reading()
     assert known.verdict
     blog = known.verdict.keyspaces[0]
@@ -149,7 +149,7 @@ def test_what_is_not_known_is_absent() -> None:
 
 
 def test_only_watched_levels_have_series() -> None:
-    """A level that is shown but not watched has none."""
+    """A level that is shown but not watched has no series."""
     known = reading()
     assert known.verdict
     shown = tuple(
@@ -168,7 +168,7 @@ def test_a_level_without_datacenter_has_an_empty_label() -> None:
 
 
 def test_a_level_that_no_failure_can_lose_is_infinite() -> None:
-    """The series stays, and is above every threshold."""
+    """The series stays, and its value is above every threshold."""
     known = reading()
     assert known.verdict
     first, *others = known.verdict.keyspaces
@@ -185,7 +185,7 @@ def test_a_level_that_no_failure_can_lose_is_infinite() -> None:
 
 @pytest.mark.parametrize(("live", "left"), [(("10.0.0.1", "10.0.0.2"), 1), (("10.0.0.1",), 0), ((), 0)])
 def test_the_metadata_service_has_series_from_6_0_on(live: tuple[str, ...], left: int) -> None:
-    """Members by state, and how many failures of members end the quorum; none of them if there is no such service."""
+    """Members by state, and how many members may fail until the quorum is lost; none of them without such a service."""
     assert not of(scrape([reading()]), "cassandra_ring_metadata_members")
     assert not of(scrape([reading()]), "cassandra_ring_metadata_member_failures_to_outage")
     quorum = Quorum(size=3, members=("10.0.0.1", "10.0.0.2", "10.0.0.3"), live=live, observer="10.0.0.1")
@@ -199,21 +199,21 @@ def test_the_metadata_service_has_series_from_6_0_on(live: tuple[str, ...], left
 
 @pytest.mark.parametrize(("observers", "number"), [((0,), 1), ((0, 1, 2), 0), ((), 0)])
 def test_disagreement_counts_nodes(observers: Collection[int], number: int) -> None:
-    """A node counts once if some views see it down and others up, and not if all see it down."""
+    """A node counts once if some views see it down and others up, but not if all see it down."""
     seen = article.snapshot()
     gone = frozenset(article.ADDRESSES[2:])
     views = tuple(
         View(address, live=frozenset(article.ADDRESSES) - (gone if index in observers else frozenset()))
         for index, address in enumerate(article.ADDRESSES)
     )
-    views = views[:2] if len(observers) == 3 else views  # a node that is down for itself has no view
+    views = views[:2] if len(observers) == 3 else views  # a node that is down has no view of its own
     verdict = assess(replace(seen, views=views), Policy())
     series = scrape([Reading(cluster="blogs", verdict=verdict, fresh=True)])
     assert value(series, "cassandra_ring_view_disagreement") == number
 
 
 def test_safe_nodes_and_suspects_are_counted() -> None:
-    """Their addresses are no labels."""
+    """Their addresses are not used as labels."""
     series = scrape([reading(restart_safe=frozenset(article.ADDRESSES), suspects=frozenset(article.ADDRESSES[:2]))])
     assert value(series, "cassandra_ring_restart_safe_nodes", cassandra_cluster="blogs") == 3
     assert value(series, "cassandra_ring_suspect_nodes", cassandra_cluster="blogs") == 2
@@ -245,7 +245,7 @@ def test_leases_are_bounded() -> None:
 
 
 def test_polls_are_a_histogram() -> None:
-    """Buckets are cumulative, and the last is the count."""
+    """Buckets are cumulative, and the last one equals the count."""
     counts = tuple(range(len(BUCKETS) + 1))
     series = scrape([reading(polls=Durations(counts, 12.5))])
     buckets = {
@@ -265,7 +265,7 @@ def test_requests_begin_at_zero() -> None:
 
 
 def test_the_configuration_and_the_build() -> None:
-    """Whether the last configuration is in force, since when, and the version of ringcheck."""
+    """They show whether the last configuration is in force, since when, and the version of ringcheck."""
     series = scrape([], service=ServiceReading(reload=Reload(successful=False, last_success=NOW - 60)))
     assert {name: number for (name, _), number in series.items()} == {
         "ringcheck_config_last_reload_successful": 0,
@@ -276,7 +276,7 @@ def test_the_configuration_and_the_build() -> None:
 
 
 def test_labels_are_few_and_bounded() -> None:
-    """A series has the labels of its family, and no label is a token, an owner or a text."""
+    """A series has the labels of its family, and no label contains a token, an owner or a free text."""
     holders = (Holder(node="10.0.0.1", owner="a@b 1", purpose="because", since="2025-12-31T23:00:00Z"),)
     service = ServiceReading(reload=Reload(successful=True, last_success=NOW))
     series = scrape([reading(["10.0.0.1"], holders=holders)], service=service)
@@ -303,12 +303,12 @@ def test_labels_are_few_and_bounded() -> None:
     ],
 )
 def test_the_client_chooses_the_format(accept: str, kind: str) -> None:
-    """Text, unless OpenMetrics is requested; an invalid Accept header does not fail the scrape."""
+    """The default is text; OpenMetrics is sent on request; an invalid Accept header does not make the scrape fail."""
     assert render(lambda: [reading()], accept=accept)[0] == kind
 
 
 def test_both_formats_have_the_same_series() -> None:
-    """OpenMetrics, parsed strictly, has every series of the text format with its value."""
+    """OpenMetrics, strictly parsed, has every series of the text format with its value."""
     known = reading(
         ["10.0.0.1"], holders=(Holder(node="10.0.0.1", owner="o", purpose="", since="2025-12-31T23:00:00Z"),)
     )
@@ -324,7 +324,7 @@ def test_both_formats_have_the_same_series() -> None:
 
 @pytest.mark.parametrize("name", ['a"b\\c\nd', "düsseldorf", "\ud800", "a{b=1}"])
 def test_no_name_breaks_a_scrape(name: str) -> None:
-    """The name of a datacenter may be anything: it must not fail the scrape of all clusters."""
+    """A datacenter may have any name, which must not break the scrape of all clusters."""
     known = reading()
     assert known.verdict
     nodes = tuple(replace(node, datacenter=name) for node in known.verdict.snapshot.nodes)
@@ -355,7 +355,7 @@ def test_clusters_do_not_mix() -> None:
 
 
 def test_a_registry_knows_the_names_beforehand() -> None:
-    """Registering asks for no reading, refuses the same names again, and announces every family."""
+    """Registering reads nothing, refuses names that exist already, and announces every family."""
     asked: list[Reading] = []
 
     def readings() -> list[Reading]:
@@ -407,7 +407,7 @@ def test_metrics_and_documents_agree(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("accept", ["", OPEN])
 def test_series_are_joined_from_kept_texts(accept: str) -> None:
-    """A scrape of many clusters is what one encoding of them all would be, in each format, also when some change."""
+    """In each format a scrape of many clusters equals a single encoding of them all, even when some change."""
     cache, names = SeriesCache(), ["a", 'b"\n# HELP x', "c"]
     verdicts = [assess(article.snapshot(down), Policy()) for down in ((), ["10.0.0.1"])]
     for turn in range(3):
@@ -427,7 +427,7 @@ def test_series_are_joined_from_kept_texts(accept: str) -> None:
 
 
 def test_what_has_not_changed_is_not_encoded_again() -> None:
-    """Only the families of a cluster with another sample are; nothing is kept of a cluster that is not watched."""
+    """Only those of a cluster's families are encoded that have a new sample; nothing of a removed cluster is kept."""
     cache = SeriesCache()
     encoded: list[list[str]] = []
     verdict = assess(article.snapshot(), Policy())

@@ -33,7 +33,7 @@ def test_all_well() -> None:
 
 
 def test_a_node_down() -> None:
-    """The worst finding comes first, with its denominator and the node that is down."""
+    """The worst finding comes first, with the total and with the node that is down."""
     text = line(("10.0.0.1",)).partition(" | ")[0]
     assert text == (
         "CRITICAL - blogs: 256 of 768 ranges (31.5 % of the tokens) of blog_1 unavailable at LOCAL_ONE in dc1 "
@@ -62,7 +62,7 @@ def test_perfdata_has_the_form_that_all_parsers_take(down: tuple[str, ...]) -> N
 
 @pytest.mark.parametrize("name", [TOO_LONG, "ü" * 900, "a|b\nc\x1b[2J\x00"])
 def test_no_name_can_break_the_line(name: str) -> None:
-    """One line under 1,000 bytes with its perfdata, one bar, no control characters."""
+    """Output and perfdata are one line under 1,000 bytes, with one bar and no control characters."""
     text = line(("10.0.0.1",), name)
     assert len(text.encode()) <= LINE_BYTES
     assert text.count("|") == 1
@@ -71,7 +71,7 @@ def test_no_name_can_break_the_line(name: str) -> None:
 
 
 def test_details_have_no_bar_and_no_perfdata() -> None:
-    """Further lines have no perfdata, since Icinga does not read it there."""
+    """Further lines have no perfdata, because Icinga does not read it there."""
     seen = article.snapshot(["10.0.0.1"])
     problems = (Problem("ring_unreadable", "ks", "bad | worse\nlast"),)
     shown = Snapshot(

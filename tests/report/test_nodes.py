@@ -1,4 +1,4 @@
-"""The table of nodes: whole screens, and a cluster of 1,000 nodes that stays usable."""
+"""The table of nodes: complete screens, and a cluster of 1,000 nodes whose table is still usable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table(seen: Snapshot, gate: Gate = Gate(), **fields: object) -> NodesTable: 
 
 
 def test_a_healthy_cluster() -> None:
-    """The whole output, as a file gets it."""
+    """This is the complete output, as it is written to a file."""
     assert render(table(article.snapshot(), Gate(accept=("blog_1",)))) == (
         "blogs: 3 nodes (3 up); 3 of the 3 up may stop now, alone\n"
         "3 of 3 views usable; 2026-01-01T00:00:00Z\n"
@@ -48,7 +48,7 @@ def test_a_healthy_cluster() -> None:
 
 
 def test_a_node_down_comes_first_with_those_who_see_it() -> None:
-    """And each refusal has its reason, and what lifts it, once for all nodes that have it."""
+    """Each reason for a refusal, and what would lift it, is given once for all nodes that have it."""
     shown = table(article.snapshot([TWO]), Gate(accept=("blog_1",)))
     assert render(shown, width=80) == (
         "blogs: 3 nodes (2 up, 1 down); none of the 2 up may stop now, alone\n"
@@ -76,7 +76,7 @@ def test_a_node_down_comes_first_with_those_who_see_it() -> None:
     ],
 )  # fmt: skip
 def test_since_is_an_age(since: str | None, shown: str) -> None:
-    """It has one unit and is the age at the poll; what can't be read is not known."""
+    """It has one unit and is the age at the time of the poll; a time that can't be read is unknown."""
     made = table(article.snapshot([ONE]))
     first = replace(made.statuses[0], since=since)
     line = render(replace(made, statuses=[first])).splitlines()[4]
@@ -85,7 +85,7 @@ def test_since_is_an_age(since: str | None, shown: str) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_row_is_wider_than_the_terminal(width: int) -> None:
-    """Columns in which all nodes are alike become one line; then the least important ones are left out."""
+    """Columns in which all nodes are equal become one line; then the least important columns are left out."""
     made = table(article.snapshot([ONE]))
     long = replace(made.statuses[0].node, address="2001:db8:1111:2222:3333:4444:5555:6666", datacenter="d" * 30)
     shown = [replace(made.statuses[0], node=long), *made.statuses[1:]]
@@ -96,14 +96,14 @@ def test_no_row_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_what_all_have_in_common_is_said_once() -> None:
-    """At 60 columns the releases and tokens of all nodes are in one line."""
+    """At 60 columns one line has the release and the number of tokens of all nodes."""
     text = render(table(article.snapshot([ONE])), width=60)
     assert "all: release 5.0.8, 256 tokens\n" in text
     assert "RELEASE" not in text
 
 
 def test_colours_change_no_character() -> None:
-    """States and answers are painted; the text is the same."""
+    """States and answers are coloured, and the text is the same."""
     made = table(article.snapshot([ONE]))
     painted = render(made, colour=True, width=80)
     assert "\x1b[31;1mdown\x1b[0m" in painted
@@ -128,7 +128,7 @@ def thousand(down: int = 0) -> list[NodeStatus]:
 
 
 def test_a_thousand_nodes_fit_a_screen() -> None:
-    """Problems are listed, the others are counted by rack; --all lists every one."""
+    """Problems are listed and the other nodes are counted by rack; --all lists every node."""
     made = table(article.snapshot())
     large = replace(made, statuses=thousand(down=3), total=1000)
     lines = render(large, width=80).splitlines()
@@ -141,7 +141,7 @@ def test_a_thousand_nodes_fit_a_screen() -> None:
 
 
 def test_some_of_the_nodes() -> None:
-    """The head says of how many."""
+    """The first line says how many nodes there are in all."""
     made = table(article.snapshot())
     assert render(replace(made, statuses=made.statuses[:1])).startswith(
         "blogs: 1 of 3 nodes (1 up); the one up may not stop now, alone\n"
@@ -151,7 +151,7 @@ def test_some_of_the_nodes() -> None:
 
 
 def test_what_the_gate_does_not_say_is_not_known() -> None:
-    """Never `yes`, and the note says why."""
+    """The answer is never `yes`, and the note has the reason."""
     seen = article.snapshot()
     verdict = assess(seen, Policy(), Question())
     shown = NodesTable(verdict=verdict, statuses=statuses(verdict, None), total=3, notes=["the store does not answer"])
@@ -162,7 +162,7 @@ def test_what_the_gate_does_not_say_is_not_known() -> None:
 
 
 def test_the_document() -> None:
-    """Conforms to its schema, and has the answers of the table."""
+    """It conforms to its schema, and has the same answers as the table."""
     shown = table(article.snapshot([TWO]), Gate(accept=("blog_1",)))
     document = nodes_document(shown.verdict.snapshot, shown.statuses)
     validate(document, "nodes-1")
@@ -195,7 +195,7 @@ def test_addresses_are_in_numeric_order() -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_node_that_is_up(fields: dict[str, object], wrong: str | None) -> None:
-    """It is listed among the problems; whether it may stop is no problem of its own."""
+    """Such a node is among the problems; whether it may stop is no problem in itself."""
     seen = article.snapshot()
     node = replace(seen.nodes[2], **fields)  # type: ignore[arg-type]  # the fields of Node
     verdict = replace(
@@ -209,7 +209,7 @@ def test_what_is_wrong_with_a_node_that_is_up(fields: dict[str, object], wrong: 
 @pytest.mark.parametrize("down", [[], [ONE], [ONE, TWO]])
 @pytest.mark.parametrize("gate", [Gate(), Gate(accept=("blog_1",)), Gate(require_all_up=True)])
 def test_stop_is_what_the_gate_decides(down: list[str], gate: Gate) -> None:
-    """Each node is asked about alone: STOP is `yes` exactly if preflight allows it."""
+    """For each node alone, STOP is `yes` exactly if preflight allows it."""
     keeper = Gatekeeper(article.snapshot(down), Policy(), gate)
     answers = stop_answers(keeper, article.ADDRESSES)
     for address in article.ADDRESSES:

@@ -1,4 +1,4 @@
-"""Pictures of the ring: the article's figures, from one range to more than can be drawn one by one."""
+"""Pictures of the ring: the article's figures, and rings from one range up to more than can be drawn one by one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_second_figure_in_a_narrow_terminal() -> None:
     ("down", "expected"), [((), (12, 0, 0)), ((figures.A,), (3, 9, 0)), ((figures.A, figures.C), (0, 6, 6))]
 )
 def test_the_figures_as_svg(down: tuple[str, ...], expected: tuple[int, int, int]) -> None:
-    """There is an arc for each range, with the class of its condition and its live count."""
+    """Each range has an arc, with the class of its condition and its number of live replicas."""
     root = svg(drawn(figures.snapshot(down)))
     assert (arcs(root, "s"), arcs(root, "m"), arcs(root, "u")) == expected
     counts = [label.text for label in root.iter(f"{SVG}text") if (label.get("class") or "").startswith("l w")]
@@ -112,7 +112,7 @@ def test_the_figures_as_svg(down: tuple[str, ...], expected: tuple[int, int, int
 
 
 def test_svg_has_a_title_and_a_description() -> None:
-    """They say what the picture shows, and the tooltip of an unavailable range lists its replicas."""
+    """They say what the picture shows; the tooltip of an unavailable range lists its replicas."""
     root = svg(drawn(figures.snapshot([figures.A, figures.C])))
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == (
@@ -129,7 +129,7 @@ def test_svg_has_a_title_and_a_description() -> None:
 
 
 def test_the_words_and_styles_of_a_drawing_are_those_in_the_svg() -> None:
-    """Pages show the words beside the picture, and a policy admits the styles by their hashes."""
+    """Pages show the text beside the picture, and a policy allows the styles by their hashes."""
     drawing = picture_svg.drawing(drawn(figures.snapshot([figures.A], cluster=HOSTILE)))
     root = ET.fromstring(drawing.svg)  # noqa: S314 - our own output
     assert (drawing.title, drawing.description) == (root.findtext(f"{SVG}title"), root.findtext(f"{SVG}desc"))
@@ -140,7 +140,7 @@ def test_the_words_and_styles_of_a_drawing_are_those_in_the_svg() -> None:
 
 
 def test_unavailable_ranges_stand_out_by_more_than_colour() -> None:
-    """They are drawn thicker than the ring, and hatched if there is room."""
+    """They are thicker than the rest of the ring, and hatched if there is room."""
     root = svg(drawn(figures.snapshot([figures.A, figures.C])))
     widths = {path.get("class"): path.get("stroke-width") for path in ranges(root)}
     assert widths == {"u": "44", "m": None}
@@ -152,7 +152,7 @@ SIZES = [(1, 1, 1), (2, 1, 2), (4, 3, 3), (16, 16, 9), (12, 64, 5), (256, 4, 3),
 
 @pytest.mark.parametrize(("nodes", "vnodes", "factor"), SIZES)
 def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
-    """An SVG is at most 300 kB; a text is at most as wide as the terminal, and shorter than a hundred lines."""
+    """An SVG has at most 300 kB; a text is at most as wide as the terminal, and shorter than a hundred lines."""
     seen = drawn(figures.snapshot(figures.addresses(nodes)[1:6:2], nodes, vnodes, factor))
     assert len(picture_svg.render(seen).encode()) < AT_MOST
     for columns in (40, 80, 200):
@@ -182,21 +182,21 @@ def test_the_longest_of_everything_is_bounded() -> None:
 
 
 def test_the_same_verdict_gives_the_same_bytes() -> None:
-    """Two pictures of equal verdicts are equal, with the styles for light and dark."""
+    """This includes the styles for light and dark."""
     first, second = (picture_svg.render(drawn(figures.snapshot([figures.A]))) for _ in range(2))
     assert first == second
     assert "prefers-color-scheme:dark" in first
 
 
 def test_svg_loads_nothing() -> None:
-    """There is no script, no handler, and no URL except the namespace."""
+    """It has no script, no handler, and no URL except the namespace."""
     text = picture_svg.render(drawn(figures.snapshot([figures.A])))
     assert not re.search(r"<script|<image|<use|<foreignObject|\bon\w+=|@import|href", text)
     assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
 
 
 def test_a_hostile_name_is_text() -> None:
-    """The name of a cluster can neither end an element nor move the cursor."""
+    """A cluster's name can neither end an element nor move the cursor."""
     seen = drawn(figures.snapshot([figures.A], cluster=HOSTILE))
     root = svg(seen)
     assert not list(root.iter(f"{SVG}script"))
@@ -205,7 +205,7 @@ def test_a_hostile_name_is_text() -> None:
 
 
 def test_colour_changes_nothing_but_colour() -> None:
-    """Without its escapes the painted picture is the plain one."""
+    """Without its escapes the coloured picture is the plain one."""
     seen = drawn(figures.snapshot([figures.A, figures.C]))
     painted = picture_text.render(seen, colour=True)
     assert "\x1b[31;1m█ \x1b[0m" in painted
@@ -246,7 +246,7 @@ def test_bands_tile_the_ring(most: int) -> None:
 
 
 def test_without_a_view_nothing_passes_for_live() -> None:
-    """Without a view every range and every replica is drawn as not known."""
+    """Without a view every range and every replica is drawn as unknown."""
     seen = drawn(figures.snapshot(figures.ADDRESSES))
     text = picture_text.render(seen, signs=PLAIN)
     assert "no usable view: 10.0.0.1 (refused)" in text
@@ -258,7 +258,7 @@ def test_without_a_view_nothing_passes_for_live() -> None:
 
 
 def test_unknown_replication_is_unknown() -> None:
-    """Without the replication the required replicas are not known: no range is drawn as available."""
+    """Without the replication the required replicas are unknown, and no range is drawn as available."""
     healthy = figures.snapshot([figures.A])
     seen = drawn(replace(healthy, rings=(replace(healthy.rings[0], replication=None),)))
     assert set(seen.conditions) == {"unknown"}
@@ -276,7 +276,7 @@ def test_structurally_unavailable_ranges_are_marked() -> None:
 
 
 def test_the_worst_level_is_drawn_by_default() -> None:
-    """LOCAL_QUORUM is lost and LOCAL_ONE is not: LOCAL_QUORUM is drawn."""
+    """If LOCAL_QUORUM is lost and LOCAL_ONE is not, LOCAL_QUORUM is drawn."""
     seen = drawn(figures.snapshot([figures.A, figures.C]), level=None)
     assert seen.at == "at LOCAL_QUORUM in dc1"
 
@@ -300,5 +300,5 @@ def test_only_replicas_that_the_level_counts_are_drawn() -> None:
 
 
 def test_an_unknown_keyspace_has_no_picture() -> None:
-    """The caller reports the error."""
+    """There is no picture, and the caller reports the error."""
     assert draw(assess(figures.snapshot(), Policy(), Question()), "none") is None

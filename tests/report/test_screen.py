@@ -53,7 +53,7 @@ every 5 s  q quit  space pause  r poll now  down up more rows  v worse ^ better"
 
 
 def test_a_screen() -> None:
-    """A whole screen: the second figure after the first."""
+    """A complete screen: the second figure after the first."""
     watched = session(figures.snapshot([figures.A]), figures.snapshot([figures.A, figures.C]))
     assert "\n".join(shown(watched)) == TWO_POLLS
 
@@ -90,7 +90,7 @@ def test_the_next_good_poll_makes_it_fresh_again() -> None:
     ],
 )
 def test_old_data_never_looks_fresh(seconds: int, limit: float | None, paused: bool, first: str) -> None:  # noqa: FBT001 - a column
-    """Data beyond the limit, or from a clock ahead of ours, is UNKNOWN; a recording shows its age instead."""
+    """Data that is too old, or from a clock ahead of ours, is UNKNOWN; a recording shows its age instead."""
     frame = replace(FRAME, now=START + timedelta(seconds=seconds), limit=limit, paused=paused)
     lines = shown(session(figures.snapshot()), frame)
     assert lines[0].startswith(first)
@@ -116,7 +116,7 @@ def many(down: tuple[str, ...] = ()) -> Snapshot:
 @pytest.mark.parametrize("lines", [1, 2, 3, 5, 8, 12, 24, 50, 200])
 @pytest.mark.parametrize("columns", [10, 40, 80, 200])
 def test_the_screen_fits_every_terminal(lines: int, columns: int) -> None:
-    """It has exactly its lines, and none is wider."""
+    """It has exactly as many lines as the terminal, and none is wider."""
     watched = session(many(), many((figures.A, figures.C)))
     watched.fail("x" * 500)
     screen = compose(watched, replace(FRAME, columns=columns, lines=lines))
@@ -142,7 +142,7 @@ def test_rows_can_be_scrolled_to_the_last() -> None:
 
 
 def test_gaps_are_listed() -> None:
-    """What is not known is not in the table."""
+    """What is not known is listed outside of the table."""
     lines = shown(session(article.snapshot(article.ADDRESSES)))
     assert lines[0].startswith(" UNKNOWN  blogs: no usable view")
     assert any(line.startswith("UNKNOWN no usable view: ") for line in lines)

@@ -1,7 +1,7 @@
-"""What each command shows at a terminal of 60, 80 and 120 columns, with and without colours: whole screens.
+"""Complete screens: what each command shows at a terminal of 60, 80 and 120 columns, with and without colours.
 
-The screens are files in `tests/report/screens`; `python -m tests.report.test_screens` writes them anew, to be read
-before they are committed.
+The screens are files in `tests/report/screens`; `python -m tests.report.test_screens` writes them again; read them
+before you commit them.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ SCREENS: dict[str, Callable[[bool, int], str]] = {
 
 
 def screens(width: int, *, colour: bool) -> str:
-    """All screens at a width; ESC is written as `<ESC>`, so that the file can be read and compared."""
+    """All screens at a width; ESC is written as `<ESC>`, so that the files can be read and compared."""
     parts = [f"==== {name}\n{show(colour, width)}\n" for name, show in SCREENS.items()]
     return "\n".join(parts).replace("\x1b", "<ESC>")
 
@@ -112,14 +112,14 @@ def path(width: int, *, colour: bool) -> Path:
 @pytest.mark.parametrize("colour", [False, True], ids=["plain", "colour"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_screens(width: int, colour: bool) -> None:  # noqa: FBT001 - a parameter of pytest
-    """Each is exactly as it was when somebody last read it."""
+    """Each is exactly as it was when somebody last reviewed it."""
     assert screens(width, colour=colour) == path(width, colour=colour).read_text()
 
 
 @pytest.mark.parametrize("name", SCREENS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_screen_fits_and_colours_change_nothing_else(name: str, width: int) -> None:
-    """No line is wider than the terminal, and without its escapes a painted screen is the plain one."""
+    """No line is wider than the terminal, and without its escapes a coloured screen is the plain one."""
     plain, painted = SCREENS[name](False, width), SCREENS[name](True, width)  # noqa: FBT003 - as above
     assert max(map(len, plain.splitlines())) <= width
     bare = re.sub(r"\x1b\[[0-9;]*m", "", painted)
@@ -128,7 +128,7 @@ def test_a_screen_fits_and_colours_change_nothing_else(name: str, width: int) ->
 
 
 def test_forty_keyspaces_fit_a_screen() -> None:
-    """Those with the same answers are one group, at 80 columns and 24 lines without what is below the table."""
+    """Keyspaces with the same answers are one group; up to the table's end it fits in 80 columns and 24 lines."""
     table = SCREENS["health of 40 keyspaces"](False, 80).partition("\n\nWorst range")[0]  # noqa: FBT003 - as above
     assert len(table.splitlines()) <= 20
     assert "keyspace_00, keyspace_01, " in table
@@ -136,7 +136,7 @@ def test_forty_keyspaces_fit_a_screen() -> None:
 
 
 def test_many_findings_that_are_alike_are_counted_at_a_terminal() -> None:
-    """40 keyspaces lost a level: a screen shows four of the findings and counts the others; a file gets more."""
+    """If 40 keyspaces lose a level, a screen shows four of the findings and counts the others; a file gets more."""
     verdict = assess(replace(forty(), views=article.snapshot([ONE, TWO]).views), Policy())
     shown = text.render(verdict, width=80)
     assert "  WARNING unavailable: 36 more like these" in shown.splitlines()
@@ -145,7 +145,7 @@ def test_many_findings_that_are_alike_are_counted_at_a_terminal() -> None:
 
 
 def test_problems_leave_out_what_is_ok() -> None:
-    """The level that is lost and the finding about it stay; keyspaces and notes without a problem go."""
+    """The lost level and the finding about it stay; keyspaces and notes without a problem are left out."""
     shown = text.render(assess(article.snapshot([ONE]), Policy()), problems=True)
     assert "blog_1: " in shown
     assert "blog_3: " not in shown

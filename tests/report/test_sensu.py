@@ -93,7 +93,7 @@ SILENT = View(ALL[1], outcome="unreachable", reason="timeout")
     ],
 )
 def test_a_ticket_beside_a_page_says_what_it_is_for(seen: Snapshot, policy: Policy, page: str, ticket: str) -> None:
-    """A tier that fails reports the worst of its own findings."""
+    """A tier that fails reports the worst finding of its own."""
     texts = [event.output.partition(" | ")[0] for event in events(assess(seen, policy))]
     assert [text[: len(wanted)] for text, wanted in zip(texts, (page, ticket), strict=True)] == [page, ticket]
 
@@ -102,11 +102,11 @@ def test_a_ticket_beside_a_page_says_what_it_is_for(seen: Snapshot, policy: Poli
     ("text", "name"), [("a b/c", "a-b-c"), ("ringü", "ring"), ("|", "cluster"), ("x.y_z-1", "x.y_z-1")]
 )
 def test_names_are_valid_for_sensu(text: str, name: str) -> None:
-    """Sensu drops events with other names without notice."""
+    """Sensu silently drops events with other names."""
     assert safe_name(text) == name
 
 
-OUTAGE = assess(article.snapshot(["10.0.0.1", "10.0.0.2"]), WATCH)  # LOCAL_ONE stands, LOCAL_ALL is lost
+OUTAGE = assess(article.snapshot(["10.0.0.1", "10.0.0.2"]), WATCH)  # LOCAL_ONE is available, LOCAL_ALL is lost
 LOST = assess(
     article.snapshot(ALL[:2]),
     Policy((Rule(keyspaces=("blog_1",), critical=Threshold(Level.LOCAL_ONE)), Rule(keyspaces=("*",), ignore=True))),
@@ -127,7 +127,7 @@ LOST = assess(
 def test_an_outage_always_reaches_somebody(
     page: LowestSeverity, ticket: LowestSeverity, warned: dict[str, int], lost: dict[str, int]
 ) -> None:
-    """A tier begins at its severity; if none pages, an outage is a ticket; a tier that is `never` sends no event."""
+    """A tier begins at its severity; if no tier pages an outage is a ticket; a tier that is `never` sends no event."""
     for verdict, expected in ((OUTAGE, warned), (LOST, lost)):
         assert {
             event.name.rpartition(".")[2]: event.status for event in events(verdict, Tiers(page, ticket))
@@ -135,6 +135,6 @@ def test_an_outage_always_reaches_somebody(
 
 
 def test_without_a_verdict_both_tiers_have_an_event() -> None:
-    """Both have the reason, as a line of the plugin."""
+    """Both have the reason, written as the plugin's line."""
     sent = [(event.name, event.status, event.output) for event in blind("a b", "nobody | answered", Severity.UNKNOWN)]
     assert sent == [(f"ringcheck.a-b.{tier}", 3, "UNKNOWN - a b: nobody / answered") for tier in ("page", "ticket")]

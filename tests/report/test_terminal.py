@@ -1,4 +1,4 @@
-"""Lines for a terminal: wrapped, cut and padded by the columns that they take."""
+"""Lines for a terminal: wrapped, cut and padded by the number of columns that they take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SPANS = st.lists(st.tuples(st.text("ab ü\x1b漢", max_size=12), st.sampled_from
 
 @given(SPANS, st.integers(min_value=1, max_value=30))
 def test_wrapping_changes_no_word_and_painting_no_row(spans: list[tuple[str, str]], columns: int) -> None:
-    """Wrapping moves words to other rows, and colours only add their escapes."""
+    """Wrapping only moves words to other rows, and colours only add escapes."""
     rows = fitted([tuple(spans)], columns)
     assert rows.split() == fitted([tuple(spans)], None).split()
     painted = re.sub(r"\x1b\[[0-9;]*m", "", fitted([tuple(spans)], columns, colour=True))
@@ -23,7 +23,7 @@ def test_wrapping_changes_no_word_and_painting_no_row(spans: list[tuple[str, str
 
 
 def test_a_style_follows_its_word_to_the_next_row() -> None:
-    """A span may begin in any row, and continue in the one after it."""
+    """A coloured span may begin in any row, and continue in the next."""
     line: Line = (("  state of blogs: ", ""), ("CRITICAL since noon", "CRITICAL"), (" or so", ""))
     assert fitted([line], 26, colour=True).splitlines() == [
         "  state of blogs: \x1b[31;1mCRITICAL\x1b[0m",

@@ -43,7 +43,7 @@ Findings
 
 
 def test_one_node_down() -> None:
-    """The whole screen."""
+    """This is the complete screen."""
     assert text.render(assess(article.snapshot(["10.0.0.1"]), Policy())) == ONE_DOWN
 
 
@@ -52,7 +52,7 @@ PAINT = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.mark.parametrize("width", [None, 80, 40, 12])
 def test_colour_changes_nothing_but_colour(width: int | None) -> None:
-    """Without its escapes the painted screen is the plain one, however narrow the terminal is."""
+    """Without its escapes the coloured screen is the plain one, however narrow the terminal is."""
     verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
     painted = text.render(verdict, colour=True, width=width)
     assert "\x1b[31;1mCRITICAL\x1b[0m" in painted
@@ -60,7 +60,7 @@ def test_colour_changes_nothing_but_colour(width: int | None) -> None:
 
 
 def test_names_are_never_painted() -> None:
-    """The cluster has the name of a severity: only the severity itself has a colour."""
+    """If a cluster has the name of a severity, only the severity itself has a colour."""
     verdict = assess(article.snapshot(["10.0.0.1"], "OK"), Policy())
     painted = text.render(verdict, colour=True).splitlines()
     assert painted[0].startswith("\x1b[31;1mCRITICAL\x1b[0m OK: 256 of 768 ranges")
@@ -69,7 +69,7 @@ def test_names_are_never_painted() -> None:
 
 
 def test_the_overview_is_the_middle_of_the_screen() -> None:
-    """The table, the worst range and the node to bring back, without head and findings."""
+    """It has the table, the worst range and the node to bring back, but neither head nor findings."""
     verdict = assess(article.snapshot(["10.0.0.1"]), Policy())
     head, *middle, findings = ONE_DOWN.split("\n\n")
     assert (text.overview(verdict), len(middle)) == ("\n\n".join(middle), 3)
@@ -91,7 +91,7 @@ def test_a_hostile_name_moves_no_cursor() -> None:
 
 
 def test_every_unavailable_range_is_listed_on_request() -> None:
-    """They are listed by keyspace and level at the end, one in a line, without ranges that are available."""
+    """They are at the end, by keyspace and level, one per line, without ranges that are available."""
     seen = article.snapshot(["10.0.0.1"])
     ring = seen.rings[0]
     spans = [ring.range(index) for index in range(len(ring)) if ring.replicas(index) == (0,)]
@@ -103,7 +103,7 @@ def test_every_unavailable_range_is_listed_on_request() -> None:
 
 
 def test_a_request_without_unavailable_ranges_is_answered() -> None:
-    """The answer shows that no list was cut off, and does not hide a gap."""
+    """The answer shows that no list was cut off, but does not hide a gap."""
     seen = article.snapshot()
     silent = replace(seen, views=(View(article.ADDRESSES[0], outcome="unreachable", reason="timeout"), *seen.views[1:]))
     for snapshot, expected in (
@@ -114,7 +114,7 @@ def test_a_request_without_unavailable_ranges_is_answered() -> None:
 
 
 def test_ranges_that_are_lost_for_writes_alone_say_so() -> None:
-    """A pending replica that is down makes writes unavailable, and not reads."""
+    """A pending replica that is down makes a range unavailable for writes, but not for reads."""
     seen = article.snapshot(["10.0.0.1"])
     ring = seen.rings[0]
     index = next(index for index in range(len(ring)) if ring.replicas(index) == (1,))

@@ -1,4 +1,4 @@
-"""Rebuilds a recorded cluster as an embedded one, in the recorded state, and sends it the recorded requests."""
+"""Rebuilds a recorded cluster, in its recorded state, as an embedded one, and sends it the recorded requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READABLE = (
     "NativeTransportRunning ReleaseVersion ClusterName LocalHostId NonSystemKeyspaces CurrentGenerationNumber"
 )
 CALLABLE = "getRangeToEndpointMap getPendingRangeToEndpointMap getKeyspaceReplicationInfo getNaturalEndpoints"
-POLICY = {  # as policy/policy.xml of the recordings
+POLICY = {  # as in policy/policy.xml of the recordings
     STORAGE: frozenset(f"{READABLE} {CALLABLE}".split()),
     SNITCH: frozenset({"getDatacenter", "getRack"}),
 }
@@ -44,7 +44,7 @@ class Clock:
 
 
 def whole(recording: Recording) -> Recording:
-    """A recording of the same cluster with all its tokens: node .1 in this state, or else in the healthy state."""
+    """A recording of the same cluster with all its tokens: of node .1 in this state, or else in the healthy state."""
     same = [other for other in recordings() if other.line == recording.line and other.address == "127.0.1.1"]
     ready = not recording.state.startswith("startup")
     chosen = [other for other in same if ready and other.state == recording.state and other.read("TokenToEndpointMap")]
@@ -57,7 +57,7 @@ def specs(recording: Recording) -> list[NodeSpec]:
     owned: dict[str, list[int]] = {}
     for token, address in source.read("TokenToEndpointMap").items():
         owned.setdefault(address, []).append(int(token))
-    if recording.state == "decommissioned":  # it left the ring; only its own recording has its host id
+    if recording.state == "decommissioned":  # it has left the ring; only its own recording has its host id
         owned.setdefault(COMER, [4711, 4712, 4713, 4714])
     hosts = source.read("EndpointToHostId")
     return [
@@ -80,7 +80,7 @@ def release_of(recording: Recording, address: str) -> str:
 
 
 def rebuild(recording: Recording) -> tuple[EmbeddedCluster, Clock]:
-    """The embedded cluster in the recorded state, unless requests of the recording itself bring that about."""
+    """The embedded cluster in the recorded state, unless requests of the recording itself cause that state."""
     clock = Clock()
     everyone = specs(recording)
     founders = [spec for spec in everyone if not (spec.address == COMER and recording.state in {"joining", "joined"})]

@@ -58,7 +58,7 @@ def test_serves_until_terminated(tmp_path: Path) -> None:
 
 
 def test_commands_drive_a_running_cluster(served: Server) -> None:
-    """Each command changes the state that is printed after it."""
+    """After each command its effect is printed."""
     url, (first, second, third, _) = ("--url", served.url), [node.address for node in served.cluster.nodes]
     assert "killed" in run("down", first, *url)
     assert "NORMAL" in run("up", first, *url)
@@ -77,7 +77,7 @@ def test_commands_drive_a_running_cluster(served: Server) -> None:
 
 
 def test_wait_returns_when_a_node_is_back(served: Server) -> None:
-    """It returns once the node serves CQL, and gives up with the reason."""
+    """It returns once the node serves CQL; if it gives up it prints the reason."""
     address = served.cluster.nodes[0].address
     run("wait", address, "--url", served.url)
     served.cluster.down(0)
@@ -93,7 +93,7 @@ def test_mixed_releases_are_dealt_out_in_turn() -> None:
 
 
 def test_variants_of_paxos_are_dealt_out_in_turn() -> None:
-    """Each node reports its own to a check, which counts the replicas of serial operations by it."""
+    """Each node reports its own variant to a check, which counts the replicas of serial operations accordingly."""
     options = {"nodes": 4, "dcs": 1, "racks": 1, "vnodes": 4, "tokens": "random", "rf": 3, "keyspaces": 0, "seed": 1}
     options |= {"releases": (), "jolokia": "2", "name": "embedded", "time_factor": 0.0, "authenticates": False}
     cluster = build(options | {"paxos_variants": ("v1", "v2")})
@@ -118,7 +118,7 @@ def test_variants_of_paxos_are_dealt_out_in_turn() -> None:
 
 
 def test_mistakes_are_reported() -> None:
-    """No cluster answers at the URL; a configuration is asked for without a server."""
+    """Examples are a URL at which no cluster answers, and a configuration that is requested without a server."""
     with pytest.raises(UsageError, match=r"no embedded cluster answers at http://127\.0\.0\.1:1"):
         run("down", "127.0.1.1", "--url", "http://127.0.0.1:1")
     with pytest.raises(UsageError, match="--config-out needs --serve"):

@@ -57,7 +57,7 @@ def execute(cluster: EmbeddedCluster, node: int, operation: str, *arguments: Any
 
 
 def test_a_killed_node_is_convicted_after_18_to_30_seconds() -> None:
-    """Each peer convicts it at a time of its own, within the range measured on real clusters."""
+    """Each peer convicts it at a different time, within the range that was measured on real clusters."""
     times = []
     for observer in (0, 1, 2, 4, 5):
         cluster, clock = made()
@@ -69,7 +69,7 @@ def test_a_killed_node_is_convicted_after_18_to_30_seconds() -> None:
 
 
 def test_time_factor_scales_every_delay() -> None:
-    """With 0.1 a conviction takes a tenth of its time; with `instant` none."""
+    """With 0.1 a conviction takes a tenth of its time; with `instant` it takes none."""
     cluster, clock = made(time_factor=0.1)
     cluster.down(3)
     assert 1.8 <= flips(cluster, clock, 0, 3, 5)[0] <= 3.0
@@ -79,7 +79,7 @@ def test_time_factor_scales_every_delay() -> None:
 
 @pytest.mark.parametrize(("release", "latest"), [("5.0.8", 0.3), ("2.2.19", 2.4)])
 def test_a_drain_is_announced(release: str, latest: float) -> None:
-    """Peers know it within 0.3 s, on 2.2 within 2.3 s; the drained node still believes all nodes up."""
+    """Peers know it within 0.3 s, on 2.2 within 2.3 s; the drained node itself still sees all nodes up."""
     cluster, clock = made(release=release)
     cluster.drain(3)
     assert flips(cluster, clock, 0, 3, 30)[0] <= latest
@@ -117,7 +117,7 @@ def test_stopped_gossip_stays_dropped_before_4() -> None:
 
 
 def test_a_resumed_node_waits_the_full_time_before_a_conviction() -> None:
-    """After SIGCONT it lists all nodes as before, also one that died meanwhile, and convicts that one later."""
+    """After SIGCONT it lists all nodes as before, even one that died meanwhile, which it convicts later."""
     cluster, clock = made()
     cluster.pause(3)
     clock.now += 40
@@ -142,7 +142,7 @@ def test_a_short_death_is_not_noticed() -> None:
 
 
 def test_a_restart_passes_its_phases_and_is_seen_up() -> None:
-    """No listener, then no peers, then NORMAL, then CQL; its peers list it seconds before its CQL."""
+    """There is no listener, then no peers, then NORMAL, then CQL; its peers list it seconds before its CQL."""
     cluster, clock = made()
     cluster.down(3)
     clock.now += 60
@@ -172,7 +172,7 @@ def test_a_node_that_starts_knows_the_dead_at_once() -> None:
 
 
 def test_a_startup_can_be_held_at_a_phase() -> None:
-    """It stays there until it may proceed; an unknown phase is an error."""
+    """It stays there until it may continue; an unknown phase is an error."""
     cluster, clock = made(release="4.1.9")
     cluster.down(3, instant=True)
     cluster.up(3, hold="own")
@@ -188,7 +188,7 @@ def test_a_startup_can_be_held_at_a_phase() -> None:
 
 
 def test_a_partition_splits_the_views() -> None:
-    """Each side convicts the other one; after healing all nodes see all up."""
+    """Each side convicts the other; after healing all nodes see all others up."""
     cluster, clock = made()
     cluster.partition([0, 1])
     clock.now += 40
@@ -227,7 +227,7 @@ def test_joining_is_pending_until_it_ends() -> None:
 
 
 def test_decommission_over_jmx_runs_to_its_end() -> None:
-    """The node is leaving, then in no list; the failure detector still has it as UP."""
+    """The node is leaving, and then in no list; the failure detector still has it as UP."""
     cluster, clock = made()
     address = cluster.nodes[5].address
     execute(cluster, 5, "decommission", False)  # noqa: FBT003 - JMX has no keywords
@@ -254,7 +254,7 @@ def test_only_a_node_with_one_token_can_move() -> None:
 
 
 def test_ipv6_addresses_are_written_as_java_does() -> None:
-    """All eight groups, brackets before a port, and a slash in the failure detector's states."""
+    """They have all eight groups, brackets before a port, and a slash in the failure detector's states."""
     cluster, _ = made(3, addresses=ipv6_address)
     assert read(cluster, 0, "LiveNodes")[0] == "2001:db8:0:0:0:0:0:1"
     assert read(cluster, 0, "LiveNodesWithPort")[0] == "[2001:db8:0:0:0:0:0:1]:7000"
@@ -308,7 +308,7 @@ def test_the_variant_of_paxos_is_an_attribute_since_4_1(release: str, variant: s
 
 
 def test_addresses_are_distinct() -> None:
-    """There are enough of both kinds for a large cluster."""
+    """There are enough addresses of both kinds for a large cluster."""
     for form in (loopback_address, ipv6_address):
         assert len({form(number) for number in range(2000)}) == 2000
 

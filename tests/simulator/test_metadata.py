@@ -53,7 +53,7 @@ def seen() -> Iterator[Seen]:
 
 
 def test_two_of_three_members_must_not_stop(seen: Seen) -> None:
-    """Three members by default: two of them make a quorum, and no stop may leave fewer."""
+    """There are three members by default: two of them make a quorum, and no stop may leave fewer."""
     assert not {code for code in seen.findings() if code.startswith("metadata")}
     assert (seen.decision(0), seen.decision(0, 1), seen.decision(0, 3)) == ("safe", "unsafe", "safe")
     seen.cluster.down(1, instant=True)
@@ -64,7 +64,7 @@ def test_two_of_three_members_must_not_stop(seen: Seen) -> None:
 
 
 def test_what_nodes_report_of_it_can_differ(seen: Seen) -> None:
-    """A node that is behind, one that reports other members, and one whose commits are paused."""
+    """One node is behind, one reports other members, and one has paused its commits."""
     seen.cluster.metadata.behind[4] = 2
     assert seen.findings()["metadata_behind"] == "OK"
     seen.cluster.metadata.behind.clear()
@@ -80,7 +80,7 @@ def test_what_nodes_report_of_it_can_differ(seen: Seen) -> None:
 
 
 def test_older_releases_have_no_such_service() -> None:
-    """A mixed cluster: only the nodes of 6.0 report, and their keyspace of MetaStrategy is not placed by tokens."""
+    """In a mixed cluster only nodes of 6.0 report it, and their keyspace of MetaStrategy is not placed by tokens."""
     cluster = EmbeddedCluster.uniform(3, vnodes=4, release="6.0-alpha2", addresses=ipv6_address)
     cluster.upgrade(2, "5.0.8")
     with serve(cluster) as server:

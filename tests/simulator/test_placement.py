@@ -34,7 +34,7 @@ KEYSPACES = {
     "system_traces": "SimpleStrategy {replication_factor=2}",
     "system_distributed": "SimpleStrategy {replication_factor=3}",
 }
-PLACES = {  # recorded/README: .3 is the node that is stopped, .5 the one that joins and leaves
+PLACES = {  # recorded/README: .3 is the node that is stopped, .5 the node that joins and leaves
     "127.0.1.1": SimPlace("dc1", "r1"),
     "127.0.1.2": SimPlace("dc1", "r2"),
     "127.0.1.3": SimPlace("dc1", "r3"),
@@ -44,7 +44,7 @@ PLACES = {  # recorded/README: .3 is the node that is stopped, .5 the one that j
 NODES = list(PLACES)
 CUT = ("startup", "truncating", "joining-sequence", "auth")  # states without a recording of the whole ring
 SETTLED = [item for item in recordings() if not item.state.startswith(CUT) and item.read("TokenToEndpointMap")]
-MOVING = [  # 6.0 cuts pending ranges at the smallest token too, and so has others for the same nodes
+MOVING = [  # 6.0 cuts pending ranges at the smallest token too, so its ranges differ although the nodes are the same
     item for item in SETTLED if item.state in {"joining", "leaving"} and version_of(item.release) < (6, 0)
 ]
 
@@ -167,7 +167,7 @@ def test_networktopology_equals_a_forward_walk(
     cluster: tuple[TokenRing, list[SimPlace], dict[str, int]],
     last: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
-    """Also with uneven racks, RF above racks and nodes, and several DCs, before and since 3.2."""
+    """This includes uneven racks, RF above racks and nodes, and several DCs, before and since 3.2."""
     ring, places, factors = cluster
     options = ", ".join(f"{dc}={factor}" for dc, factor in factors.items())
     replication = Replication.parse(f"NetworkTopologyStrategy {{{options}}}")
@@ -192,7 +192,7 @@ def test_simple_equals_a_forward_walk(cluster: tuple[TokenRing, list[SimPlace], 
 def test_pending_ranges_are_what_nodes_gain(
     cluster: tuple[TokenRing, list[SimPlace], dict[str, int]], draw: random.Random, factor: int
 ) -> None:
-    """Token by token: a leaving, joining or moving node makes pending exactly the replicas that the next ring adds."""
+    """For each token, a leaving, joining or moving node makes exactly the replicas pending that the next ring adds."""
     ring, places, _ = cluster
     replication, at = Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}"), (4, 1)
     owned = {node: [token for token, owner in zip(ring.tokens, ring.owners, strict=True) if owner == node]
@@ -228,14 +228,14 @@ def inside(token: int, span: tuple[int, int]) -> bool:
 
 
 def test_even_tokens_share_the_ring_in_turn() -> None:
-    """Twelve ranges of four nodes in turn, A, B, C, D and again, all of equal width."""
+    """They give twelve equal ranges, which four nodes own in turn: A, B, C, D, and again."""
     ring = TokenRing.of(dict(enumerate(even_tokens(4, 3))))
     assert ring.owners == (0, 1, 2, 3) * 3
     assert len({(end - start) % 2**64 for start, end in map(ring.range, range(12))}) <= 2
 
 
 def test_random_tokens_repeat_with_their_seed() -> None:
-    """The same seed draws the same tokens, another seed others; no token is drawn twice."""
+    """The same seed draws the same tokens, and another seed draws others; no token is drawn twice."""
     assert random_tokens(5, 16, 7) == random_tokens(5, 16, 7) != random_tokens(5, 16, 8)
     assert len({token for tokens in random_tokens(5, 16, 7) for token in tokens}) == 80
 

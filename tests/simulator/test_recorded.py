@@ -1,4 +1,4 @@
-"""The embedded cluster answers every recorded request as the real one did."""
+"""The embedded cluster answers every recorded request as the real cluster did."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATES = [
     and any("reply" in raw for raw in recording.load())
 ]
 
-# Values that can't be equal, and why; only their shape is compared.
+# Values that can't be equal, with the reason; only their types are compared.
 OWN = {
     "CurrentGenerationNumber": "a time",
     "getCurrentGenerationNumber": "a time",
@@ -37,7 +37,7 @@ OWN = {
     "version": "the agent's own configuration",
     "Count": "requests before the recording",
 }  # fmt: skip
-# What is not embedded of 6.0, and why; these replies are not compared.
+# What of 6.0 is not embedded, with the reason; these replies are not compared.
 OF_6_0 = {
     "getRangeToEndpointMap": "another order of replicas", "getRangeToEndpointWithPortMap": "the same",
     "describeRingJMX": "the same", "describeRingWithPortJMX": "the same",
@@ -93,7 +93,7 @@ def pairs(post: Any, recorded: Any, got: Any) -> list[tuple[Any, Any, Any]]:
 
 
 def comparable(request: Any, reply: Any, *, limited: bool) -> Any:
-    """A reply without what differs between any two runs: times, order, and how an address is written."""
+    """A reply without what differs between any two runs: times, order, and the notation of addresses."""
     if not isinstance(reply, dict):
         return reply
     fields = {key: value for key, value in reply.items() if key != "timestamp"}
@@ -159,7 +159,7 @@ def samples(recording: Recording) -> list[list[dict[str, Any]]]:
 
 
 def in_phase(recording: Recording, phase: str, *, early: bool) -> EmbeddedCluster:
-    """The recorded cluster with one node held at a phase; `early` asks its snitch too early before that."""
+    """The recorded cluster with one node held at a phase; `early` asks its snitch too early, before that phase."""
     cluster, clock = rebuild(recording)
     if recording.state.endswith("drain"):
         cluster.drain(VICTIM)
@@ -185,7 +185,7 @@ def answers_alike(recording: Recording, sample: list[dict[str, Any]], phase: str
 
 @pytest.mark.parametrize("line", sorted({item.line for item in STARTED}))
 def test_starts_as_recorded(line: str) -> None:
-    """Each phase of a startup answers exactly as at some moment of its recorded restarts."""
+    """Each phase of a startup answers exactly as at some moment of the recorded restarts."""
     both = [item for item in STARTED if item.line == line]
     startup = STARTUPS[[known for known in STARTUPS if version_of(known) <= version_of(both[0].release)][-1]]
     seen = {

@@ -61,7 +61,7 @@ def live(client: Client, server: Server, index: int) -> set[str]:
 
 
 def test_one_connection_asks_all_nodes(served: Server) -> None:
-    """One kept connection reaches every node by its path, with GET and POST."""
+    """It reaches every node by its path, with GET and POST."""
     client = Client(served.url)
     everyone = {member.address for member in served.cluster.nodes}
     assert all(live(client, served, index) == everyone for index in range(4))
@@ -72,14 +72,14 @@ def test_one_connection_asks_all_nodes(served: Server) -> None:
 
 
 def test_bulk_answers_come_in_order(served: Server) -> None:
-    """A bulk request is answered item by item, errors included."""
+    """A bulk request is answered item by item, including errors."""
     wrong = {"type": "read", "mbean": STORAGE, "attribute": "NoSuch"}
     _, reply = Client(served.url).post(node(served, 0), [LIVE, wrong, LIVE])
     assert [item["status"] for item in reply] == [200, 404, 200]
 
 
 def test_an_error_of_the_jvm_takes_the_whole_bulk(served: Server) -> None:
-    """An unknown keyspace is a java.lang.Error: one object instead of three answers."""
+    """An unknown keyspace is a java.lang.Error: there is one object instead of three answers."""
     unknown = {"type": "exec", "mbean": STORAGE, "operation": "getRangeToEndpointMap", "arguments": ["nope"]}
     _, reply = Client(served.url).post(node(served, 0), [LIVE, unknown, LIVE])
     assert reply["status"] == 500
@@ -87,7 +87,7 @@ def test_an_error_of_the_jvm_takes_the_whole_bulk(served: Server) -> None:
 
 
 def test_control_kills_and_starts_a_node(served: Server) -> None:
-    """`down` resets its connections and shows in the views of its peers; `up` brings it back."""
+    """`down` resets its connections and shows in its peers' views; `up` brings it back."""
     client = Client(served.url)
     victim = served.cluster.nodes[2].address
     assert client.post("/control/down", {"node": victim, "instant": True})[0] == 200
@@ -109,7 +109,7 @@ def test_control_refuses_nonsense(served: Server) -> None:
 
 
 def test_a_paused_node_accepts_and_never_answers(served: Server) -> None:
-    """After SIGSTOP a connection is made and no answer comes; after SIGCONT it does."""
+    """After SIGSTOP a connection is accepted and no answer comes; after SIGCONT it does."""
     served.cluster.pause(1)
     with pytest.raises(TimeoutError):
         Client(served.url, timeout=0.3).post(node(served, 1), LIVE)
@@ -118,7 +118,7 @@ def test_a_paused_node_accepts_and_never_answers(served: Server) -> None:
 
 
 def test_drain_over_jolokia_freezes_the_view(served: Server) -> None:
-    """The node is DRAINED without CQL, sees all nodes live, and its peers do not see it."""
+    """The node is DRAINED without CQL and sees all nodes live, while its peers do not see it."""
     client = Client(served.url)
     status, reply = client.post(node(served, 3), {"type": "exec", "mbean": STORAGE, "operation": "drain"})
     assert (status, reply["status"], reply["value"]) == (200, 200, None)
@@ -195,7 +195,7 @@ def test_a_fault_ends_by_itself(served: Server) -> None:
 
 
 def test_config_leads_to_the_cluster(served: Server) -> None:
-    """It is YAML with contact points, and a URL with a field for the address."""
+    """It is YAML with contact points, and with a URL template."""
     entry = yaml.safe_load(served.config())["clusters"]["embedded"]
     assert entry["jolokia"]["url"] == f"{served.url}/{{address}}/jolokia"
     assert set(entry["jolokia"]["contact_points"]) <= {member.address for member in served.cluster.nodes}
@@ -235,7 +235,7 @@ def test_each_node_on_its_own_address() -> None:
 
 
 def test_a_request_that_is_not_http_gets_400(served: Server) -> None:
-    """It ends the connection, with a reason."""
+    """The connection is closed, and the answer has a reason."""
     port = int(served.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=2) as raw:
         raw.sendall(b"nonsense\r\n\r\n")
