@@ -1,4 +1,4 @@
-"""The watch of a cluster whose nodes die and return, in a process of its own: prints its memory, as JSON."""
+"""The watch of a cluster whose nodes die and return, in a process of its own; prints its memory as JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.benchmarks.scale_core import POLICY
 
 INTERVAL = 75.0  # seconds, for the deadline of a poll; there is no wait between polls
 EARLY = 100  # polls, at least
-FIRST = 50  # polls after which everything was read once, and memory is measured
-LATE = 5  # measurements of which the largest counts
+FIRST = 50  # polls after which everything was read once, and memory is first measured
+LATE = 5  # measurements, of which the largest counts
 CHANGE = 10  # polls between two changes
 DEAD = 3  # nodes, at most
 
 
 class Nodes:
-    """Kills or starts a node of the embedded cluster at each change, so that at most DEAD are down."""
+    """Kills or starts a node of the embedded cluster at each change, so that at most DEAD nodes are down."""
 
     def __init__(self, url: str, number: int) -> None:
         self._url = url

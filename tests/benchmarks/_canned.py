@@ -1,8 +1,8 @@
-"""Nodes that cost next to nothing: answers of an embedded cluster, kept by request and sent again from memory.
+"""Nodes that cost almost no CPU: answers of an embedded cluster, stored by request and sent again from memory.
 
-Every cluster of a fleet is the same twelve addresses under another name; an argument asks for more of them. Three ports
-differ in how nodes fail: at the first all answer; at the second one node accepts connections and stays silent; at the
-third all do.
+Every cluster of a fleet has the same twelve addresses under another name; an argument asks for more addresses. The
+three ports differ in how nodes fail: at the first all answer; at the second one node accepts connections and stays
+silent; at the third all nodes do so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 class Canned:
-    """Accepts, looks up, sends."""
+    """Accepts connections, looks up answers, and sends them."""
 
     def __init__(self, template: str, nodes: int) -> None:
         self._template = template

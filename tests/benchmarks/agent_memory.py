@@ -1,4 +1,4 @@
-"""The agent's memory: a watch polls an embedded cluster of 1,024 nodes, which die and return, as often as in hours.
+"""The agent's memory: a watch makes hours' worth of polls of an embedded cluster of 1,024 nodes, which die and return.
 
 `RINGCHECK_BENCH_SECONDS` limits it (600 by default); the row shows the number of polls.
 """

@@ -75,7 +75,7 @@ def _times(node: RealNode, names: list[str]) -> Times:
 
 
 def _check(node: RealNode) -> None:
-    # The first request through a proxy loads classes in it and in all nodes: on a busy machine 10 s are too short.
+    # The first request through a proxy loads classes in it and in all nodes: on a busy machine 10 s are not enough.
     through = ("--proxy", node.cluster.proxy_url, "-t", "60s") if node.cluster.record.jolokia == "none" else ()
     command = [RINGCHECK, "check", "-H", node.address, *through]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """The agent with many clusters: how soon each has a verdict, and the cost in cores, threads, memory and scrape time.
 
-`RINGCHECK_BENCH_FLEET` chooses the sizes, "300 1000" by default; "30" is for a try. The nodes of all clusters are a
-process of their own that sends kept answers. In the fleet of 1,000 one node in 50 is silent and one cluster in 100 is
+`RINGCHECK_BENCH_FLEET` chooses the sizes, "300 1000" by default; "30" is a quick trial. One separate process sends
+stored answers for the nodes of all clusters. In the fleet of 1,000 one node in 50 is silent and one cluster in 100 is
 dead; a dead cluster has no verdict to wait for.
 """
 
@@ -26,7 +26,7 @@ from tests.benchmarks._canned import NODES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MEASURED = 60.0  # seconds, after each live cluster had a verdict
+MEASURED = 60.0  # seconds, counted after each live cluster has a verdict
 PATIENCE = 300.0  # seconds for these first verdicts
 _UP = re.compile(r'^ringcheck_up\{cassandra_cluster="[^"]*"\} 1', re.MULTILINE)
 _AGE = re.compile(r"^ringcheck_last_success_timestamp_seconds\{[^}]*\} (\S+)$", re.MULTILINE)
@@ -34,7 +34,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Fleet(NamedTuple):
-    """What is watched, and what may be spent on it."""
+    """What is watched, and what it may cost."""
 
     clusters: int
     interval: int
@@ -63,7 +63,7 @@ def run() -> Iterator[Row]:
 
 def _measure(fleet: Fleet) -> Iterator[Row]:
     what = f"{fleet.clusters} clusters x {NODES} nodes, {fleet.interval} s"
-    started = time.monotonic()  # and a moment later, once the nodes are there, the agent
+    started = time.monotonic()  # a moment later, once the nodes are there, the agent starts too
     with _nodes() as ports, _agent(fleet, ports) as (process, port):
         alive = fleet.clusters - fleet.dead
         while len(_UP.findall(_scrape(port)[1])) < alive and time.monotonic() - started < PATIENCE:
@@ -114,7 +114,7 @@ def _agent(fleet: Fleet, ports: list[int]) -> Iterator[tuple[subprocess.Popen[st
     contacts = ", ".join(loopback_address(number) for number in range(3))
     lines = [f"agent: {{listen: '127.0.0.1:0', interval: {fleet.interval}s}}", "clusters:"]
     for number, port in enumerate([*kinds, *[all_silent] * fleet.dead]):
-        # Shuffled, so that those that fail are not the last ones.
+        # Shuffled, so that clusters that fail are not all at the end.
         name = f"c{number * 7919 % fleet.clusters:04}"
         url = f"http://{{address}}:{port}/jolokia"
         lines.append(f"  {name}: {{jolokia: {{contact_points: [{contacts}], url: '{url}'}}}}")

@@ -81,7 +81,7 @@ def _longest(driver: webdriver.Chrome, url: str, word: str) -> tuple[float, floa
 
 
 def _tasks(driver: webdriver.Chrome) -> float:
-    """Milliseconds of the longest task since the last call; 0 if none had 50, below which browsers report none."""
+    """Milliseconds of the longest task since the last call; 0 if none took 50: browsers report no shorter ones."""
     tasks: list[float] = driver.execute_script("return window.tasks.splice(0)")
     return max(tasks, default=0.0)
 

@@ -1,7 +1,7 @@
 """CPU of a steady poll for each node, against the same bytes through bare `http.client` connections, alternately.
 
-The poll runs on an event loop, as the agent's do; judging what it found is not part of it. The nodes are a process of
-their own that sends kept answers.
+The poll runs on an event loop, as the agent's polls do; the judgement is not included. A separate process sends stored
+answers for the nodes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 ROUNDS = {NODES: 200, LARGEST: 15}
 WARM = {NODES: 3, LARGEST: 70}  # polls until each node was asked once for the members that it knows
-FIRST = 600.0  # seconds for the first poll, in which the kept answers are made
+FIRST = 600.0  # seconds for the first poll, during which the stored answers are made
 CPU_SECONDS = 0.6  # of a poll of the largest cluster
 
 

@@ -56,7 +56,7 @@ def cluster(nodes: int) -> tuple[Snapshot, list[str]]:
 def all_up(
     name: str, places: Sequence[SimPlace], vnodes: int, rings: Sequence[Ring], most: int | None = None
 ) -> Snapshot:
-    """A snapshot in which every view sees every node live; with all views, or so many."""
+    """A snapshot in which every view, or each of this many views, sees every node live."""
     members = tuple(
         Node(
             address(at),

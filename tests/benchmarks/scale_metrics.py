@@ -18,7 +18,7 @@ from tests.benchmarks.scale_core import LARGEST, POLICY, cluster, with_down
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BUDGET = 0.05  # seconds of CPU, since it does not wait
+BUDGET = 0.05  # seconds of CPU, since it does not wait for anything
 ROUNDS = 9
 OPEN = "application/openmetrics-text;version=1.0.0"
 

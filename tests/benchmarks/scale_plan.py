@@ -3,7 +3,7 @@
 cstar's default strategy, `topology` (endpoint_mapping.py, strategy.py and topology.py at af21a60), takes hosts rack by
 rack and runs on each host that shares no range with a running one, in one datacenter after the other, or with
 `--topology-per-dc` in all of them at once. Here it runs in rounds, each of which waits for the one before, as batches
-do. It does not consider levels: nodes that share a range never stop together, and nodes that can't be spared do stop.
+do. It ignores levels: nodes that share a range never stop together, but nodes that can't be spared do stop.
 
 Seconds are CPU seconds of one thread: the duration on a machine without other work.
 """
@@ -97,7 +97,7 @@ def _rounds(seen: Snapshot, datacenter: str, friends: dict[int, set[int]]) -> in
 
 
 def run() -> Iterator[Row]:
-    """The whole benchmark cluster first, then batches against cstar's."""
+    """First the whole benchmark cluster, then batches compared with those of cstar."""
     seen, _ = cluster(LARGEST)
     for what, accept in (("", ("ks_3*", "ks_4*")), (", all refused", ("ks_0*",))):
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""Commands as whole processes, in CPU seconds, each against a line of Python that does the least that it must do.
+"""Commands as whole processes, in CPU seconds, each against a line of Python that does the unavoidable minimum.
 
 Byte code is written first: without it, most of the time is spent on compiling.
 """

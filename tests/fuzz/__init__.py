@@ -1,1 +1,1 @@
-"""A fuzzer of the whole command: bends what nodes answer and what snapshot files hold, and judges what is printed."""
+"""A fuzzer of whole commands: it changes nodes' answers and snapshot files at random, and judges the output."""

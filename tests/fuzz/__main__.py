@@ -1,4 +1,4 @@
-"""Bend replies and snapshots at random and report every crash, false OK and unprintable or slow output.
+"""Change replies and snapshots at random, and report every crash, false OK, and unprintable or slow output.
 
 python -m tests.fuzz --seconds 60
 python -m tests.fuzz --seed 3 --case 4711
@@ -18,7 +18,7 @@ SHOWN = 40
 
 
 def main() -> int:
-    """Run what the command line says; 1 if something is wrong."""
+    """Run what the command line asks for; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="how long")
     parser.add_argument("--seed", type=int, default=0, help="of all cases")

@@ -1,4 +1,4 @@
-"""Bends JSON: swaps of types, bombs of size, depth and digits, attacks with text, and mutations of bytes."""
+"""Changes JSON at random: swapped types, huge sizes, depths and numbers, attacks with text, and mutated bytes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def nested(depth: int) -> Any:
 
 
 def hostile(random: Random) -> Any:
-    """A value of any type, most of them never seen in an answer."""
+    """A value of any type, most of which never occur in an answer."""
     make: tuple[Callable[[], Any], ...] = (
         lambda: None,
         lambda: random.random() < 0.5,
@@ -85,7 +85,7 @@ def hostile(random: Random) -> Any:
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a tree but the tree itself, without those of requests that a reply repeats."""
+    """The path of every value in a tree except the tree itself, and except requests that a reply repeats."""
     keys: Any = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     keys = [key for key in keys if key != "request"]
     return [found for key in keys for found in ((*path, key), *paths(value[key], (*path, key)))]
@@ -162,7 +162,7 @@ def mutated(body: bytes, random: Random) -> bytes:
 
 
 def bomb(random: Random) -> bytes:
-    """A body that is nothing but large."""
+    """A body whose only property is that it is large."""
     return random.choice(
         (
             b"",

@@ -1,4 +1,4 @@
-"""Runs a command in process against recorded nodes or a snapshot file that were bent, and judges its result."""
+"""Runs a command in this process against recorded nodes or a snapshot file that were changed, and judges its result."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ NAMES = (
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
 LONGEST = 256 * 1024  # bytes of an output: `health --ranges` lists every range
-LONGEST_DOCUMENT = 2 * 1024 * 1024  # a document repeats a bent name as it is: 24 kB for each mention
+LONGEST_DOCUMENT = 2 * 1024 * 1024  # a document repeats a changed name as it is: 24 kB for each occurrence
 LINE = 1001  # bytes of a plugin's line, with its end
 SLOW = 5.0  # seconds of CPU for a case
 
@@ -84,7 +84,7 @@ Case: TypeAlias = "tuple[Result, tuple[str, ...], Callable[[], int], str]"
 
 @dataclass(slots=True)
 class Report:
-    """How many cases were run, their exit codes, and what was wrong with which."""
+    """How many cases were run, their exit codes, and what was wrong with which case."""
 
     cases: int = 0
     codes: Counter[int] = field(default_factory=Counter)
@@ -100,7 +100,7 @@ def plain(address: str, number: int, reply: Any) -> bytes:
 
 
 class Nodes:
-    """Replaces the connections of the client: recorded nodes, whose replies a function writes."""
+    """Replaces the connections of the client by recorded nodes, whose replies a function writes."""
 
     def __init__(self, answers: dict[str, Answer | None], bend: Bend, names: dict[str, str]) -> None:
         self._answers = answers
@@ -127,7 +127,7 @@ class Nodes:
 
 
 class Inline:
-    """Replaces the worker threads: the order of requests, and so the case, is the same in every run."""
+    """Replaces the worker threads: requests are made in the same order, so the case is the same in every run."""
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Do the work at once."""
@@ -154,7 +154,7 @@ def clusters() -> tuple[dict[str, Answer | None], ...]:
 
 
 def ran(arguments: tuple[str, ...]) -> Result:
-    """The result of a command; its outputs are written as UTF-8, so that what has no encoding is an error."""
+    """The result of a command; its outputs are encoded as UTF-8, so that text which can't be encoded is an error."""
     raw, errors = io.BytesIO(), io.StringIO()
     stdout = io.TextIOWrapper(raw, encoding="utf-8", errors="strict", write_through=True)
     crashed: list[str] = []
@@ -175,7 +175,7 @@ def asked(
     bend: Bend,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Result:
-    """The result of a command on nodes whose replies are bent, and which know some names by others."""
+    """The result of a command on nodes whose replies are changed, and which know some names by others."""
     with (
         patch("ringcheck.jolokia.client.Connections", lambda *_: Nodes(answers, bend, dict(names))),
         patch("ringcheck.jolokia.source.WorkerThreads", Inline),
@@ -185,14 +185,14 @@ def asked(
 
 @cache
 def sound(index: int, command: tuple[str, ...]) -> int:
-    """The exit code of a command on a recorded state as it is."""
+    """The exit code of a command on an unchanged recorded state."""
     return asked(command, clusters()[index], plain).code
 
 
 def wrong(result: Result, command: tuple[str, ...], expected: Callable[[], int]) -> list[str]:
-    """What is wrong with a result; `expected` gives the exit code without any bending."""
+    """What is wrong with a result; `expected` is the exit code without any changes."""
     sound_code = expected() if result.code == 0 else None
-    # An error of any command but `check` is one line on stderr; with --format json there is a document on stdout too.
+    # Commands except `check` report an error in one line on stderr; with --format json stdout has a document too.
     is_error = command[0] != "check" and result.code == 3 and result.errors.startswith("UNKNOWN - ")
     text = result.output.decode("utf-8", "replace") + (result.errors if is_error else "")
     checks = {
@@ -212,7 +212,7 @@ def wrong(result: Result, command: tuple[str, ...], expected: Callable[[], int])
 
 
 def of_nodes(random: Random) -> Case:
-    """A case of bent replies: of one node, or of all."""
+    """A case with changed replies, of one node or of all."""
     index = random.randrange(len(clusters()))
     answers, command = clusters()[index], random.choice(COMMANDS)
     bad = random.choice([address for address, answer in answers.items() if answer])
@@ -247,7 +247,7 @@ def documents() -> tuple[tuple[Any, ...], ...]:
 
 
 def of_snapshots(random: Random, folder: Path) -> Case:
-    """A case of a bent snapshot file. It is the truth for the command, so that no exit code is expected of it."""
+    """A case of a changed snapshot file. The command takes the file as the truth, so no exit code is expected."""
     document, command = random.choice(documents()), random.choice(COMMANDS)
     kind = random.choice(("swap", "swap", "bytes", "bomb"))
     body = {
@@ -275,7 +275,7 @@ def case(seed: int, number: int, folder: Path, report: Report) -> None:
 
 
 def fuzzed(seed: int, seconds: float, folder: Path, first: int = 0, most: int | None = None) -> Report:
-    """The report on as many cases as fit into some seconds."""
+    """The report on as many cases as can be run in some seconds."""
     report = Report()
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and (most is None or report.cases < most):

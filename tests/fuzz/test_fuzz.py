@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
 
 SECONDS = 3.0
-MOST = 150  # cases in which a planted fault must show
+MOST = 150  # cases, within which a planted fault must show
 
 
 def test_no_bent_answer_is_a_crash_a_false_ok_or_unprintable(tmp_path: Path) -> None:
-    """Other cases in every release, the same on every machine: `python -m tests.fuzz` runs more of them."""
+    """Each release has its own cases, the same on every machine: `python -m tests.fuzz` runs more of them."""
     report = fuzzed(2026, SECONDS, tmp_path)
     assert not report.failures
     assert report.cases
 
 
 def test_a_case_is_the_same_in_every_run(tmp_path: Path) -> None:
-    """So that a failure can be run again by its seed and its number."""
+    """Thus a failure can be run again, given its seed and its number."""
     reports = [Report(), Report()]
     for report in reports:
         for number in range(10):
@@ -41,21 +41,21 @@ def test_a_case_is_the_same_in_every_run(tmp_path: Path) -> None:
 
 
 def careless(value: Any, what: str) -> str:
-    """As `outcomes.text`, but any value is taken for a text."""
+    """Like `outcomes.text`, but any value is accepted as text."""
     del what
     text: str = value.strip()
     return text
 
 
 def optimist(snapshot: Snapshot, *arguments: Any) -> Verdict:
-    """As `assess`, but all is well if what a node answers can't be used."""
+    """Like `assess`, but unusable answers of nodes do no harm."""
     verdict = assess(snapshot, *arguments)
     broken = any(node.source == "error" for node in snapshot.nodes)
     return replace(verdict, severity=Severity.OK) if broken else verdict
 
 
 def raw(text: str) -> str:
-    """As `printable`, but nothing is replaced."""
+    """Like `printable`, but nothing is replaced."""
     return text
 
 
@@ -71,7 +71,7 @@ def raw(text: str) -> str:
 def test_a_planted_fault_is_found(
     where: str, fault: Callable[..., Any], first: int, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exception that is not ringcheck's, a false OK, and control characters, in cases from the first on."""
+    """Cases from the first on show an exception that is not ringcheck's own, a false OK, and control characters."""
     monkeypatch.setattr(where, fault)
     report = Report()
     for number in range(first, first + MOST):

@@ -1,4 +1,4 @@
-"""Let an agent poll clusters that change all the time, and report what it holds from the start to the end.
+"""Let an agent poll clusters that change all the time, and report what it keeps in memory from start to end.
 
 python -m tests.soak --polls 20000
 """
@@ -14,7 +14,7 @@ from tests.soak.running import grown, soak
 
 
 def main() -> int:
-    """Run what the command line says."""
+    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--polls", type=int, default=20000, help="of all clusters together")
     parser.add_argument("--seed", type=int, default=0, help="of what happens")

@@ -25,7 +25,7 @@ from ringcheck.cli.agent import SIGNALS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 600.0  # seconds for polls or a reload; a busy machine is no failure
+PATIENCE = 600.0  # seconds for polls or a reload; generous, so that a busy machine does not fail a test
 agents: list[service.Agent] = []
 
 
@@ -38,7 +38,7 @@ class Noted(service.Agent):
 
 
 def poll(agent: service.Agent, *, streams: bool) -> dict[str, int]:
-    """Let every cluster be polled once more; how many clusters that are."""
+    """Let every cluster be polled once more; return the number of clusters."""
     watches = agent._state.watches
     before = {watch: sum(watch.reading.polls.counts) for watch in watches}
     for watch in watches:
@@ -54,7 +54,7 @@ def poll(agent: service.Agent, *, streams: bool) -> dict[str, int]:
 
 
 def reload(agent: service.Agent) -> dict[str, int]:
-    """Let the agent load its configuration again; how many clusters it has then."""
+    """Let the agent load its configuration again; return its number of clusters afterwards."""
     before = agent.config
     os.kill(os.getpid(), signal.SIGHUP)
     wait(lambda: agent.config is not before, lambda: ["the configuration"])
@@ -62,7 +62,7 @@ def reload(agent: service.Agent) -> dict[str, int]:
 
 
 def count() -> dict[str, Any]:
-    """What the process holds now, without the results of caches that have a bound of their own."""
+    """What the process keeps now, without the results of caches that have a limit of their own."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     caches = bounded_caches()
     cached = sum(cache.cache_info().currsize for cache in caches)
@@ -84,7 +84,7 @@ def count() -> dict[str, Any]:
 
 
 def bounded_caches() -> list[_lru_cache_wrapper[Any]]:
-    """Every `lru_cache` of ringcheck that has a bound; one without a bound must show as growth."""
+    """Every `lru_cache` of ringcheck that has a limit; one without a limit must show as growth."""
     caches = [each for each in gc.get_objects() if isinstance(each, _lru_cache_wrapper)]
     own = (cache for cache in caches if str(cache.__module__).startswith("ringcheck."))
     return [cache for cache in own if cache.cache_parameters()["maxsize"] is not None]
@@ -94,7 +94,7 @@ def wait(condition: Callable[[], bool], missing: Callable[[], list[str]]) -> Non
     """Wait until a condition holds.
 
     Raises:
-        TimeoutError: if it does not in time; all threads are then in the log, and what is missing.
+        TimeoutError: if it does not in time; the log then has all threads and what is missing.
     """
     ends = time.monotonic() + PATIENCE
     while not condition():
@@ -105,7 +105,7 @@ def wait(condition: Callable[[], bool], missing: Callable[[], list[str]]) -> Non
 
 
 def serve() -> None:
-    """Answer the lines of stdin; the process ends with whoever sends them."""
+    """Answer the lines of stdin; the process ends when stdin is closed."""
     try:
         for line in sys.stdin:
             wait(lambda: bool(agents), lambda: ["the agent"])

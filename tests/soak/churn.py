@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NODES = 4  # of a cluster that is at rest
 FEWEST, MOST = 3, 6  # members while it changes
-STAYING = 3  # clusters that are never removed, so that what their polls keep can grow
+STAYING = 3  # clusters that are never removed, so that growth of what their polls keep would show
 PASSING = 2  # clusters that come and go
 RELEASES = ("4.1.9", "5.0.8")
 FACTOR = Replication.parse("NetworkTopologyStrategy {dc1=3}")
@@ -34,7 +34,7 @@ FAULTS = (
 
 
 class Addresses:
-    """Loopback addresses, none of which is given twice: a node that returns in a new container has a new one."""
+    """Loopback addresses, none of which is used twice: a node that returns in a new container has a new one."""
 
     def __init__(self) -> None:
         self._given = 0
@@ -62,13 +62,13 @@ class Churned:
         return {"jolokia": {"contact_points": points, "url": self.server.template, "timeout": "500ms"}}
 
     def step(self) -> None:
-        """Let one thing happen, if it can."""
+        """Let one thing happen, if it is possible."""
         happening = self._chance.choice(HAPPENINGS)
         with suppress(UsageError, IndexError):  # IndexError: no node is in that state
             happening(self)
 
     def rest(self) -> None:
-        """Heal everything, and end up with as many members and keyspaces as at the start."""
+        """Heal everything, and return to as many members and keyspaces as at the start."""
         self.heal()
         for node in self._members():
             if node.mode in {"JOINING", "LEAVING"}:
@@ -116,7 +116,7 @@ class Churned:
         self.cluster.binary_off(self._any("NORMAL").index)
 
     def start_up(self) -> None:
-        """Hold a start at a phase in which not all MBeans are there."""
+        """Hold a startup at a phase in which some MBeans are not yet registered."""
         node = self._any("NORMAL")
         self.cluster.down(node.index, instant=True)
         self.cluster.up(node.index, hold=self._chance.choice(["unregistered", "starting", "alone", "normal"]))
@@ -175,7 +175,7 @@ class Churned:
         self.cluster.up(node.index, instant=True)
 
 
-# Drawn alike; what heals is there twice, so that most clusters are well most of the time.
+# Each is equally likely; what heals is there twice, so that most clusters are well most of the time.
 HAPPENINGS = (
     Churned.kill, Churned.restart, Churned.restart, Churned.upgrade, Churned.drain, Churned.stop_gossip,
     Churned.stop_binary, Churned.start_up, Churned.pause, Churned.join, Churned.join, Churned.leave, Churned.leave,
@@ -186,7 +186,7 @@ HAPPENINGS = (
 
 
 class Fleet:
-    """All clusters, and the configuration that names them: one file for each, which `clusters_from` finds."""
+    """All clusters, and the configuration that names them: one file per cluster, found by `clusters_from`."""
 
     def __init__(self, folder: Path, seed: int, jolokia_port: int, web_port: int) -> None:
         self.chance = random.Random(seed)  # noqa: S311 - no secret
@@ -198,7 +198,7 @@ class Fleet:
         self._port = jolokia_port
         self._opened: dict[str, ExitStack] = {}
         self._made = 0
-        # Only the soak itself asks for polls.
+        # Polls happen only when the soak asks for them.
         agent = {"listen": f"127.0.0.1:{web_port}", "interval": "1h"}
         self.config.write_text(yaml.safe_dump({"agent": agent, "clusters_from": ["clusters.d/*.yaml"]}))
         for _ in range(STAYING + PASSING):

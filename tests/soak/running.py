@@ -1,4 +1,4 @@
-"""Runs a soak: rounds in which every cluster changes and is polled, and now and then counts what the agent holds."""
+"""Runs a soak: rounds in which every cluster changes and is polled; now and then it counts what the agent keeps."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Driven:
         self._log = log
 
     def __call__(self, word: str) -> dict[str, Any]:
-        """Let it do something; its answer.
+        """Let it do something; return its answer.
 
         Raises:
             RuntimeError: if it has ended.
@@ -119,7 +119,7 @@ def agent(config: Path, port: int, log: Path) -> Iterator[Driven]:
 
 
 def soak(folder: Path, polls: int, seed: int, counts: int = 3) -> Iterator[Held]:
-    """Let so many polls be done; what the agent holds at the start, then in equal steps up to the end.
+    """Make this many polls; return what the agent keeps at the start, then in equal steps up to the end.
 
     Args:
         folder: for configuration and log.
@@ -165,7 +165,7 @@ def _rest(fleet: Fleet, driven: Driven) -> int:
 
 
 def _look(fleet: Fleet, driven: Driven) -> None:
-    """Scrape, and ask for the pages of a cluster."""
+    """Scrape, and request the pages of a cluster."""
     name = fleet.chance.choice(list(fleet.clusters))
     api = f"/api/v1/clusters/{name}"
     for path in ("/metrics", "/", f"/clusters/{name}", f"{api}/health", f"{api}/snapshot", f"{api}/ring.svg"):
