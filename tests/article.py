@@ -43,7 +43,7 @@ def _walk(owned: list[tuple[int, int]], start: int, factor: int) -> tuple[int, .
 
 @cache
 def ring(factor: int) -> Ring:
-    """The ring of the keyspace with this replication factor; made once, since most test modules need it."""
+    """The ring of the keyspace with this replication factor; cached, since most test modules need it."""
     replication = Replication.parse(f"SimpleStrategy {{replication_factor={factor}}}")
     return Ring.build([f"blog_{factor}"], replication, placed(factor), 3)
 
@@ -62,7 +62,7 @@ def _silent(address: str, place: int) -> Node:
 
 
 def _serving(node: Node) -> Node:
-    """The same node, answering and serving clients."""
+    """The same node, while it answers and serves clients."""
     return replace(
         node, mode="NORMAL", gossip_running=True, native_transport_running=True, generation=1, source="ok", streams=0
     )

@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that are made from the program's own tables: `python -m tests.docs`."""
+"""Write the parts of docs/ that are generated from the program's own tables: `python -m tests.docs`."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _context(command: click.Command, name: str) -> click.Context:
 
 
 def cluster_options() -> str:
-    """The options that `check` shares with other commands, as its help has them."""
+    """The options that `check` shares with other commands, as its help shows them."""
     command = ringcheck.get_command(_context(ringcheck, "ringcheck"), "check")
     assert isinstance(command, ClusterCommand)
     context = _context(command, "ringcheck check")
@@ -136,7 +136,7 @@ def _help(command: click.Command, context: click.Context) -> str:
 
 
 def _taken(command: click.Command) -> str:
-    """Which cluster options a command takes, as a sentence; empty for none."""
+    """A sentence about the cluster options that a command takes; empty if it takes none."""
     if not isinstance(command, ClusterCommand):
         return ""
     offered = {option.name for option in command.params if not (isinstance(option, click.Option) and option.hidden)}
@@ -221,7 +221,7 @@ _PLACEHOLDERS = {"cluster": "NAME"}
 
 
 def with_tables(page: str) -> str:
-    """A page of docs/ with its tables made anew from the program's tables.
+    """A page of docs/ with its tables regenerated from the program's tables.
 
     Each table is between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a section of the findings, `reasons` or
     `routes`.

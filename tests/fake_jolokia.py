@@ -74,7 +74,7 @@ class Storage:
 
     Attributes:
         attributes: value by attribute; others are 404.
-        operations: value by (operation, *arguments); others are 400. A callable is called with the item.
+        operations: value by (operation, *arguments); others are 400. A callable value is called with the item.
         other: value by (mbean, attribute), for other MBeans.
     """
 
@@ -102,8 +102,8 @@ class Storage:
 def replay(recording: Recording) -> Answer:
     """The answers of a recorded node; a request that was not recorded is missing.
 
-    Most recordings have the ring of only a few keyspaces: lists of keyspaces are cut to those. Replication and places
-    were recorded only for the healthy state, and come from there.
+    Most recordings have the ring of only a few keyspaces, so lists of keyspaces are reduced to those. Replication and
+    locations were recorded only for the healthy state, and come from there.
     """
     known = _known(recording)
     asked = [json.loads(key)[-1] for key in known if '"getRangeToEndpointMap"' in key]
@@ -131,7 +131,7 @@ FIXED = ("getKeyspaceReplicationInfo", "getDatacenter", "getRack")
 
 @cache
 def _known(recording: Recording) -> dict[str, Any]:
-    """Replies to single requests; those that were recorded only for the healthy state are of that."""
+    """Replies to single requests; what was recorded only for the healthy state comes from there."""
     known = _replies(recording)
     healthy = next((item for item in recordings() if (item.line, item.state) == (recording.line, "healthy")), None)
     if healthy is None:
@@ -180,7 +180,7 @@ def _answered(answer: Answer, payload: Any) -> Any:
 
 
 class Agent:
-    """The agent of one node on a port of its own; it also counts requests.
+    """The agent of one node on its own port; it also counts requests.
 
     Attributes:
         url: of it.
@@ -277,7 +277,7 @@ def send(
     headers: dict[str, str] | None = None,
     content_type: str | None = "application/json; charset=utf-8",
 ) -> int:
-    """Send an answer; returns the size of its body."""
+    """Send an answer, and return the size of its body."""
     handler.send_response(status)
     fields = {"Content-Length": str(len(body))} | ({"Content-Type": content_type} if content_type else {})
     for name, value in (fields | (headers or {})).items():
@@ -288,7 +288,7 @@ def send(
 
 
 def hang(handler: BaseHTTPRequestHandler, body: bytes) -> None:  # noqa: ARG001 - a Raw
-    """Do not answer, like a stopped process; it ends far beyond any deadline, so that a broken one fails the test."""
+    """Do not answer, like a stopped process; end far beyond any deadline, so that a missing deadline fails the test."""
     server = handler.server
     assert isinstance(server, _Server)
     server.agent.closing.wait(60)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ringcheck.simulator.cluster import EmbeddedCluster
 
-_BETWEEN = 0.01  # seconds; a restart in the tests takes many times that
+_BETWEEN = 0.01  # seconds; a restart in the tests takes many times as long
 
 
 def away(cluster: EmbeddedCluster) -> dict[str, str]:
@@ -22,7 +22,7 @@ def away(cluster: EmbeddedCluster) -> dict[str, str]:
 
 
 def lost(cluster: EmbeddedCluster, nodes: Collection[str], keyspace: str = "orders") -> int:
-    """The number of ranges of a keyspace without a quorum if these nodes are down, by placement alone."""
+    """The number of ranges of a keyspace that have no quorum while these nodes are down, by placement alone."""
     gone = {cluster.node(node).index for node in nodes}
     rows = cluster.topology.rows(cluster.keyspaces[keyspace], cluster.nodes[0].release)
     return sum(1 for row in rows if len(set(row) - gone) < len(row) // 2 + 1)

@@ -49,7 +49,7 @@ READY = (
     " && [...document.images].every(image => image.complete)"
 )
 
-# A window without fonts from another host; rich places the text by its own measures.
+# A window without fonts of another host; rich places the text by its own measures.
 WINDOW = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>.{unique_id}-matrix {{ font-family: "DejaVu Sans Mono", Menlo, Consolas, monospace; \
 font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width }}
@@ -127,7 +127,7 @@ def _read(terminal: int) -> Iterator[bytes]:
     while True:
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # Linux reports the end of a terminal so
+        except OSError:  # Linux reports the end of a terminal as this error
             return
         if not part:
             return
@@ -135,7 +135,7 @@ def _read(terminal: int) -> Iterator[bytes]:
 
 
 def page(url: str) -> bytes:
-    """The upper part of a page as WebP, once it is live, has a verdict, and its images are loaded."""
+    """The upper part of a page as WebP, once the page is live and has a verdict, and its images are loaded."""
     with tempfile.TemporaryDirectory() as profile, chromium(Path(profile)) as driver:
         size = {"width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": False}
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -1,4 +1,4 @@
-"""The files of the program as text and as syntax trees, each read once: several tests look at all of them."""
+"""The files of the program as text and as syntax trees; several tests use all of them, so each is read once."""
 
 from __future__ import annotations
 

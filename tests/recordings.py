@@ -45,7 +45,7 @@ class Recording:
         return _load(self.path)
 
     def items(self) -> tuple[Exchange, ...]:
-        """All request items with their answers; failed requests and whole-bulk answers as they are."""
+        """All request items with their answers; failed requests and answers to whole bulks are unchanged."""
         return _items(self.path)
 
     def read(self, attribute: str) -> Any:

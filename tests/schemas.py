@@ -46,6 +46,6 @@ def with_definitions(text: str) -> str:
 
 
 def write() -> None:
-    """Write all schemas anew."""
+    """Write all schemas again."""
     for path in SCHEMAS:
         path.write_text(with_definitions(path.read_text()))

@@ -1,6 +1,6 @@
 """Hypothesis strategies for clusters: they draw plain data, and `Cluster.snapshot` makes the core's values of it.
 
-Replicas are drawn, not placed: a range may have any nodes in any order, also in ways that no snitch would place them.
+Replicas are drawn, not placed: a range may have any nodes in any order, even if no snitch would place them so.
 `tests/core/bruteforce.py` reads the plain data, the core reads the snapshot.
 """
 
@@ -217,7 +217,7 @@ def _pending(
     owners: dict[str, Place],
     joining: Sequence[str],
 ) -> list[Arc]:
-    """Pending ranges: of a leaving node (a natural range, for new nodes), or of a joining node (a part of a range)."""
+    """Pending ranges: of a leaving node (a natural range, with new nodes), or of a joining node (a part of a range)."""
     arc = draw(st.sampled_from(natural))
     gaining = [name for name in owners if name not in arc.nodes]
     if gaining and (not joining or draw(st.booleans())):
@@ -244,7 +244,7 @@ def _paxos(release: str) -> st.SearchStrategy[Variant]:
 
 @st.composite
 def wide_clusters(draw: st.DrawFn) -> Cluster:
-    """Clusters with many ranges, of which one or two nodes hold few: a change of these nodes touches few ranges."""
+    """Clusters with many ranges, few of them on one or two of the nodes: a change of these nodes affects few ranges."""
     places = draw(_places(14))
     joining: list[str] = draw(st.lists(st.sampled_from(sorted(places)), max_size=min(1, len(places) - 1)))
     owners = [name for name in places if name not in joining]

@@ -1,4 +1,4 @@
-"""What docs/architecture.md says of additions holds for those that were made: they touch the places that it names."""
+"""What docs/architecture.md says about additions holds for those that were made: they touch the places it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ringcheck.core.reasons import REASONS
 from tests.program import PACKAGE, texts
 
 ROOT = Path(__file__).parent.parent
-# Codes that an output shows in a form of its own, and those that name conditions of ranges as well.
+# Codes that some output shows in its own form, and codes that are also names of conditions of ranges.
 SHOWN_SPECIALLY = {
     "at_minimum", "contradictory_view", "lease_held", "leases_unknown", "no_data", "node_down", "streaming",
     "structurally_unavailable", "unavailable", "view_disagreement", "view_missing",
@@ -38,7 +38,7 @@ def named(addition: str) -> set[str]:
     ids=["finding", "reason"],
 )
 def test_a_row_and_the_code_that_raises_it_are_all(addition: str, table: dict[str, object], page: str) -> None:
-    """No output, command or service has a list of codes of its own: they read the table, and so does the page."""
+    """No output, command or service has its own list of codes: they read the table, and so does the page."""
     homes = {
         "a finding": {"core/findings.py", "core/contradiction_kinds.py", "core/duration_kinds.py"},
         "a reason": {"core/reasons.py"},
@@ -53,7 +53,7 @@ def test_a_row_and_the_code_that_raises_it_are_all(addition: str, table: dict[st
 
 
 def test_a_source_touches_its_room_and_the_places_that_the_page_names() -> None:
-    """The second source, `replay`, is known by name in few files outside of its room."""
+    """Few files outside of its room name `replay`, the second source."""
     outside = {file for file in files_with("ringcheck.replay") if not file.startswith("replay/")}
     assert outside
     assert outside <= named("a source")
@@ -61,6 +61,6 @@ def test_a_source_touches_its_room_and_the_places_that_the_page_names() -> None:
 
 
 def test_no_room_but_those_places_names_jolokia() -> None:
-    """What reads snapshots does not depend on where they come from."""
+    """Code that reads snapshots does not depend on their source."""
     rooms = {file.partition("/")[0] for file in files_with("ringcheck.jolokia")} - {"jolokia"}
     assert rooms == {"cli", "config", "sources.py"}

@@ -38,7 +38,7 @@ def copied() -> list[str]:
 
 
 def admitted(path: str) -> bool:
-    """Whether .containerignore leaves a path in the context: the last line that matches decides."""
+    """Whether .containerignore keeps a path in the context: the last line that matches decides."""
     kept = True
     for line in (ROOT / ".containerignore").read_text().split():
         if fnmatch.fnmatch(path, line.removeprefix("!")):
@@ -47,7 +47,7 @@ def admitted(path: str) -> bool:
 
 
 def test_what_is_copied_exists_and_is_in_the_context() -> None:
-    """The libraries' lock, the package, the program and the licence; nothing else is sent to the builder."""
+    """The lock file, the package, the program and the licence are copied; nothing else is sent to the builder."""
     assert copied() == ["requirements/runtime.txt", "ringcheck", "packaging/ringcheck", "LICENSE"]
     assert all((ROOT / path).exists() and admitted(path) for path in copied())
     assert (ROOT / "packaging/ringcheck").stat().st_mode & 0o111
@@ -83,6 +83,6 @@ def test_the_libraries_are_those_of_the_lock() -> None:
 
 
 def test_hadolint_has_no_objection() -> None:
-    """The linter of Containerfiles knows what goes wrong in images."""
+    """hadolint, the linter of Containerfiles, knows common mistakes."""
     done = subprocess.run([example_program("hadolint"), FILE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

@@ -1,4 +1,4 @@
-"""Dependencies: what is imported is declared, and what is declared is locked by hashes."""
+"""Dependencies: what is imported is declared, and what is declared is locked with hashes."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def declared() -> set[str]:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_every_locked_release_has_a_hash_and_no_address(name: str) -> None:
-    """An installation accepts only these files of these releases, from whatever index they come."""
+    """An installation accepts only these files of these releases, whatever index they come from."""
     releases = locked(name)
     assert releases
     assert [str(requirement) for requirement, hashes in releases if not hashes] == []
@@ -136,7 +136,7 @@ def test_packages_contain_what_was_tested(python: str) -> None:
 
 
 def test_the_build_backend_is_locked() -> None:
-    """The lock has what [build-system] requires, so that a build without isolation works."""
+    """The lock has the requirements of [build-system], so that a build without isolation works."""
     assert set(PROJECT["build-system"]["requires"]) <= set(group("build"))
 
 
@@ -148,7 +148,7 @@ def test_the_supported_pythons_are_those_that_are_locked() -> None:
 
 
 def test_what_is_imported_is_declared() -> None:
-    """The program declares each library that it imports, also one that another library would bring along."""
+    """The program declares each library that it imports, even if another library would install it."""
     names = set().union(*map(imported, texts().values())) - sys.stdlib_module_names
     needed = names - {"ringcheck", *EXTRAS}
     offered = {name: modules(name) for name in declared()}
@@ -167,7 +167,7 @@ def test_libraries_of_extras_are_tested_as_declared(name: str, extra: str) -> No
 
 
 def test_private_parts_of_libraries_are_listed() -> None:
-    """CONTRIBUTING.md lists every subclass of a class of these libraries: their next release may break it."""
+    """CONTRIBUTING.md lists every subclass of a class of these libraries, because their next release may break it."""
     page = (ROOT / "CONTRIBUTING.md").read_text()
     names = [name for text in texts().values() for name in subclasses(text)]
     assert names

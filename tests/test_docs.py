@@ -41,7 +41,7 @@ def test_examples_run(
 
 
 def test_there_are_examples() -> None:
-    """The test above finds examples."""
+    """The test above finds examples to run."""
     assert len(examples()) >= 3
 
 
@@ -74,7 +74,7 @@ def test_every_finding_and_reason_is_documented() -> None:
 
 
 def test_every_code_that_is_used_has_a_row() -> None:
-    """What the program calls a finding, a problem or a reason has a row in a table."""
+    """Each code that the program uses for a finding, a problem or a reason has a row in a table."""
     findings = codes(r'(?:Finding|Problem|noted)\(\s*(?:code=)?"([a-z_]+)"', "core", "jolokia", "report")
     assert findings <= FINDINGS.keys()
     assert findings == FINDINGS.keys()
@@ -83,7 +83,7 @@ def test_every_code_that_is_used_has_a_row() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    """docs/metrics.md has each metric once, with its type, and no other; it names every label."""
+    """docs/metrics.md has each metric once, with its type, and no others; it names every label."""
     page = (ROOT / "docs" / "metrics.md").read_text()
     documented = re.findall(r"^\| `((?:cassandra_ring|ringcheck)_[a-z_]+)` \| (\w+) \|", page, re.MULTILINE)
     types = {family.series: "gauge" if family.kind == "info" else family.kind for family in FAMILIES}
@@ -92,7 +92,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_every_kind_of_change_is_documented() -> None:
-    """docs/history.md has each kind with its meaning, in their order, and no other."""
+    """docs/history.md has each kind with its meaning, in the same order, and no others."""
     section = (ROOT / "docs" / "history.md").read_text().partition("<!-- kinds -->")[2].partition("\n\n")[2]
     rows = re.findall(r"^\| `([a-z]+)` \| (.*) \|$", section.partition("\n\n")[0], re.MULTILINE)
     assert rows == [(name, kind.meaning) for name, kind in KINDS.items()]
@@ -108,7 +108,7 @@ def test_every_alert_is_documented() -> None:
 
 
 def test_every_event_of_the_log_is_documented() -> None:
-    """The table of docs/agent.md has each event that the service can log, once, and no other."""
+    """The table in docs/agent.md has each event that the service can log, once, and no others."""
     others = [ROOT / "ringcheck/cli/agent.py", ROOT / "ringcheck/http/debuglog.py"]
     sources = [path.read_text() for path in [*ROOT.glob("ringcheck/agent/*.py"), *others]]
     calls = r'(?:\b_?log\(\s*|\b_written\(|\byield )"([a-z_]+)"'
@@ -120,7 +120,7 @@ def test_every_event_of_the_log_is_documented() -> None:
 
 
 def test_the_map_has_every_room() -> None:
-    """docs/architecture.md draws each room and file at the top of the package, and no other."""
+    """docs/architecture.md draws each room and file at the top level of the package, and no others."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     drawn = re.findall(r"^ {6}([a-z_]+(?:/|\.py)) ", page, re.MULTILINE)
     package = ROOT / "ringcheck"
@@ -130,7 +130,7 @@ def test_the_map_has_every_room() -> None:
 
 
 def test_files_that_the_architecture_names_exist() -> None:
-    """A file that was moved or renamed has its new name on the page."""
+    """If a file is moved or renamed, the page must have its new name."""
     page = (ROOT / "docs" / "architecture.md").read_text()
     named = re.findall(r"`([a-z_]+/[a-z_/]*[a-z_]+\.(?:py|md|xml)|[a-z_]+/[a-z_/]*)`", page)
     assert len(named) > 50

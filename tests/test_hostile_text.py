@@ -1,4 +1,4 @@
-"""The last line of defence: text that a node, a file or a user made is safe to print on every output."""
+"""The last line of defence: text from a node, a file or a user is safe to print on every output."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ hostile = pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 
 
 def safe(output: str, most: int = LINE_BYTES) -> None:
-    """Assert that each line can be printed and encoded, and is bounded."""
+    """Assert that each line can be printed and encoded, and has a bounded length."""
     for line in output.splitlines():
         assert line.isprintable()
         assert len(line.encode()) <= most
@@ -65,7 +65,7 @@ def snapshot(text: str) -> Snapshot:
 
 @hostile
 def test_one_line_is_printable_bounded_and_encodable(text: str) -> None:
-    """The function that all of them use; harmless text stays as it is."""
+    """One function does this for all outputs; harmless text is unchanged."""
     safe(one_line(text) + "\n")
     safe(one_line(text, 100) + "\n", 100)
     assert one_line(" two  w\u00f6rds\n") == "two w\u00f6rds"
@@ -83,7 +83,7 @@ def test_an_error_in_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Expected errors and bugs: one line and exit code 3."""
+    """Expected errors and bugs become one line, with exit code 3."""
 
     def fail(*_: object) -> None:
         raise error(text)
@@ -99,7 +99,7 @@ def test_an_error_in_one_line(
 @hostile
 @pytest.mark.parametrize("command", ["check", "health", "ring", "snapshot", "watch"])
 def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The message repeats it."""
+    """The message repeats the argument safely."""
     count = ["--count", "1"] if command == "watch" else []
     for words in ([f"--from={text}x", *count], [f"--{text}"]):
         assert run([command, *words]) == 3
@@ -112,7 +112,7 @@ def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.Captu
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("argument", [b"a\xff\x1b]0;x\x07", "\N{HIRAGANA LETTER A}".encode()])
 def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
-    """A process with arguments that are not UTF-8, on a terminal that has few characters."""
+    """This process has arguments that are not UTF-8, and a terminal with few characters."""
     for command in ("check", "health"):
         done = subprocess.run(
             [sys.executable.encode(), b"-m", b"ringcheck", command.encode(), b"--from", argument],
@@ -126,7 +126,7 @@ def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
 @hostile
 @pytest.mark.parametrize("words", [["check"], ["check", "-vv"], ["health"], ["watch", "--plain", "--count", "1"]])
 def test_a_verdict_on_stdout(words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names and problems that a snapshot states; `health` shows a long name whole."""
+    """Names and problems come from a snapshot; `health` shows a long name in full."""
     path = tmp_path / "s.json"
     path.write_text(json.dumps(snapshot_document(snapshot(text))))
     run([words[0], "--from", str(path), *words[1:]])
@@ -138,7 +138,7 @@ def test_a_verdict_on_stdout(words: list[str], text: str, tmp_path: Path, capsys
 
 @hostile
 def test_a_line_of_a_plugin(text: str) -> None:
-    """With and without perfdata."""
+    """The line is safe with and without perfdata."""
     for line in (nagios.line(Severity.UNKNOWN, text), nagios.line(Severity.OK, text, ["a=1"]), nagios.plain(text)):
         safe(f"{line}\n")
 
@@ -146,7 +146,7 @@ def test_a_line_of_a_plugin(text: str) -> None:
 @hostile
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 def test_a_line_of_the_log(form: Form, text: str) -> None:
-    """Each value is bounded, the line is ASCII; a bug still has its location."""
+    """Each value is bounded and the line is ASCII; a bug still has its location."""
     stream = io.StringIO()
     try:
         raise ZeroDivisionError(text)  # noqa: TRY301 - the location is this line
@@ -159,7 +159,7 @@ def test_a_line_of_the_log(form: Form, text: str) -> None:
 
 @hostile
 def test_a_page(text: str) -> None:
-    """Cluster, problem and error of a reading, and the page of an error."""
+    """This includes cluster, problem and error of a reading, and the page for an error."""
     reading = Reading(cluster="blogs", verdict=assess.assess(snapshot(text), Policy()), error=text, fresh=True)
     pages = page.cluster(reading, page.Shown(), NOW), page.overview([reading], NOW), page.problem(404, text, NOW)
     for shown in pages:
@@ -182,7 +182,7 @@ def test_a_picture(text: str) -> None:
 
 @hostile
 def test_a_report_of_a_roll(text: str) -> None:
-    """Each event as it comes, and the end of the run; errors of nodes, commands and stores are in them."""
+    """Each event and the end of the run are safe; they contain errors of nodes, commands and stores."""
     time = "2026-01-01T00:00:00Z"
     nodes, words = [text] * 3, ["ssh", text]
     shown = [
@@ -201,7 +201,7 @@ def test_a_report_of_a_roll(text: str) -> None:
 
 @hostile
 def test_a_line_of_the_journal(text: str, tmp_path: Path) -> None:
-    """The journal keeps the whole text, as ASCII: it is data, and read again."""
+    """The journal keeps the complete text, as ASCII: it is data, and is read again."""
     path = tmp_path / "journal"
     journal = Journal(path)
     journal.write("begin", run="r", owner=text, cluster=text, nodes=[text])

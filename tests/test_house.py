@@ -197,7 +197,7 @@ def test_a_command_loads_what_it_needs(command: list[str], banned: set[str]) -> 
 # Sizes
 
 
-MODULE = 450  # lines; what is longer is two things. The embedded cluster imitates all of Cassandra's MBeans
+MODULE = 450  # lines; a longer file does two things. The embedded cluster imitates all of Cassandra's MBeans
 FUNCTION = 45  # lines, with signature and docstring
 BODY = 5  # lines of code in the median function
 LONG_BODY = 13  # in nine of ten functions
@@ -273,7 +273,7 @@ def large_functions(package: Mapping[str, str]) -> list[str]:
 
 
 def typical_bodies(package: Mapping[str, str]) -> tuple[float, float]:
-    """Lines of code in the body of the median function, and of the largest of the smallest nine tenths."""
+    """Lines of code in the body of the median function, and of the largest one among the smallest nine tenths."""
     bodies = [one.body for one in sizes(package)]
     return median(bodies), quantiles(bodies, n=10)[-1]
 
@@ -320,7 +320,7 @@ def test_a_long_module_is_found() -> None:
     ],
 )
 def test_a_large_function_is_found(text: str, complaints: list[str]) -> None:
-    """Lines and parameters of functions, methods and functions within functions; commands of click have many."""
+    """Functions, methods and nested functions are measured; commands of click may have many parameters."""
     assert sorted(large_functions({"m": text})) == complaints
 
 

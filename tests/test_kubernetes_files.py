@@ -19,7 +19,7 @@ MINE = "clusters: {mine: {jolokia: {contact_points: [10.0.0.1]}}}\n"
 
 
 def adapted(folder: Path) -> list[dict[str, Any]]:
-    """The objects that kustomize makes of the manifests and the overlay of the page."""
+    """The objects that kustomize makes of the manifests and the page's overlay."""
     assert OVERLAY
     shutil.copytree(MANIFESTS, folder / "base")
     (folder / "mine").mkdir()
@@ -33,7 +33,7 @@ def adapted(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed; Debian's is too old for overlays")
 def test_the_overlay_of_the_page(tmp_path: Path) -> None:
-    """It replaces the image, the configuration and the authority, and nothing else is lost."""
+    """It replaces the image, the configuration and the authority, and loses nothing else."""
     objects = {made["kind"]: made for made in adapted(tmp_path)}
     given = list(yaml.safe_load_all((MANIFESTS / "ringcheck.yaml").read_text()))
     assert set(objects) == {made["kind"] for made in given}

@@ -51,7 +51,7 @@ def test_each_command_has_a_page_with_all_of_its_help(folder: Path) -> None:
 
 
 def test_the_first_page_lists_the_commands(folder: Path) -> None:
-    """With one line each; the release and the date are those of the build."""
+    """Each has one line; the release and the date are those of the build."""
     page = (folder / "ringcheck.1").read_text()
     assert page.startswith(f'.TH "RINGCHECK" "1" "1970-01-01" "ringcheck {__version__}" "ringcheck"\n')
     for name, _ in commands(ringcheck):

@@ -38,14 +38,14 @@ def built(folder: Path, repository: str) -> tarfile.TarFile:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tarfile.TarFile]:
-    """Built as for a release; with a slash at the end of the address, which does not matter."""
+    """The distribution, built as for a release; the address ends with a slash, which does not matter."""
     with built(tmp_path_factory.mktemp("released"), f"{REPOSITORY}/") as archive:
         yield archive
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tarfile.TarFile]:
-    """Built without the address of a repository."""
+    """The distribution, built without the address of a repository."""
     with built(tmp_path_factory.mktemp("plain"), "") as archive:
         yield archive
 
@@ -94,7 +94,7 @@ def test_without_an_address_nothing_is_made_up(plain: tarfile.TarFile) -> None:
 
 
 def test_the_source_distribution_has_docs_and_examples(plain: tarfile.TarFile) -> None:
-    """Docs with their pictures, examples, units, plugin, tests and the hook of the build itself; no cache."""
+    """It has the docs with their pictures, examples, units, plugin, tests and the build's own hook, and no cache."""
     names = {name.partition("/")[2] for name in plain.getnames()}
     wanted = [*(ROOT / "docs").rglob("*"), *(ROOT / "config").rglob("*"), *(ROOT / "systemd").iterdir()]
     paths = {path.relative_to(ROOT).as_posix() for path in wanted if path.is_file()}

@@ -1,4 +1,4 @@
-"""The Python API: its page runs as it stands, it is loaded late, and it answers as the commands do."""
+"""The Python API: its page runs as it is written, it is loaded late, and it answers as the commands do."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_page_runs(folder: Path) -> None:
-    """Every example of docs/python.md, in this order."""
+    """Every example of docs/python.md runs, in this order."""
     page = ROOT / "docs" / "python.md"
     shutil.copy(page, folder / "python.md")
     level = logging.getLogger("ringcheck").level
@@ -64,7 +64,7 @@ def test_the_page_runs(folder: Path) -> None:
 
 
 def test_answers_are_those_of_the_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Verdict, decision and plan of a recorded snapshot, as documents."""
+    """Verdict, decision and plan of a recorded snapshot are the same documents."""
     file = str(folder / "one-down.json")
 
     def printed(*words: str) -> object:
@@ -83,14 +83,14 @@ def test_answers_are_those_of_the_commands(folder: Path, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 def test_polls_share_their_connections(folder: Path) -> None:
-    """A second method asks on the connections of the first; after `close` there are new ones."""
+    """A second method uses the connections of the first; after `close` there are new ones."""
     with Cluster.configured(folder / "ringcheck.yaml") as cluster:
         first = cluster.snapshot()
         kept = cluster._chosen.kept[0]
         sent = sum(kept.counts.requests.values())
         assert cluster.decide("127.0.1.1", stable=2).decision == "safe"
         assert cluster._chosen.kept == [kept]
-        # A later poll is one small request a node, and one for its streams.
+        # A later poll is one small request per node, and one for its streams.
         assert sum(kept.counts.requests.values()) - sent == 2 * 2 * len(first.nodes)
     assert cluster._chosen.kept == []
     assert cluster.snapshot().nodes == first.nodes
@@ -98,7 +98,7 @@ def test_polls_share_their_connections(folder: Path) -> None:
 
 
 def test_a_live_cluster_is_asked_each_time(folder: Path) -> None:
-    """Each method polls: a node that stops between two is seen."""
+    """Each method polls: a node that stops between two calls is seen."""
     text = yaml.safe_load((folder / "ringcheck.yaml").read_text())
     source = text["clusters"]["orders-prod"]["jolokia"]
     with Cluster.at(*source["contact_points"], url=source["url"]) as cluster:
@@ -130,14 +130,14 @@ def test_wrong_arguments(folder: Path, wrong: object, text: str) -> None:
 
 
 def test_a_silent_cluster_is_an_error(folder: Path) -> None:
-    """There is no verdict."""
+    """An error is raised instead of a verdict."""
     assert folder.exists()
     with Cluster.at("127.0.0.1:1", timeout=2) as cluster, pytest.raises(SourceError):
         cluster.verdict()
 
 
 def test_the_api_is_loaded_late() -> None:
-    """`import ringcheck` loads no part of it, and lists it."""
+    """`import ringcheck` lists the API without loading any part of it."""
     program = "import sys, ringcheck; assert 'Cluster' in dir(ringcheck); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert [name for name in loaded if name.startswith(("ringcheck.", "click", "logging"))] == []

@@ -32,7 +32,7 @@ def runbooks() -> dict[str, str]:
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
-    """Alerts and sections have the same names in the same order, and each section the tier of its alert."""
+    """Alerts and sections have the same names in the same order, and each section has its alert's tier."""
     rules = alerts(RULES.read_text())
     assert list(runbooks()) == list(rules)
     tiers = {name: section.split(".")[0].strip().lower() for name, section in runbooks().items()}
@@ -47,7 +47,7 @@ def test_the_link_of_each_alert_leads_to_its_runbook() -> None:
 
 
 def test_each_runbook_says_what_people_need() -> None:
-    """It has what the alert means, what to look at, what to do, and when it ends."""
+    """It says what the alert means, what to look at, what to do, and when the alert ends."""
     for name, section in runbooks().items():
         parts = re.findall(r"(?m)^\*\*(Meaning\.|Check\.|Do\.|It ends)\*\*", section)
         assert parts == ["Meaning.", "Check.", "Do.", "It ends"], name
@@ -71,7 +71,7 @@ def test_the_base_of_the_links_can_be_changed(tmp_path: Path) -> None:
 
 
 def test_each_finding_has_a_heading() -> None:
-    """The page of troubleshooting has a heading for each code, which `agent: {runbook_url: ...}` can link to."""
+    """The troubleshooting page has a heading for each code, to which `agent: {runbook_url: ...}` can link."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     section = page.partition("\n## By finding\n")[2]
     assert re.findall(r"(?m)^### (\w+)\n[^#\n]", section) == list(FINDINGS)

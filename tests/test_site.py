@@ -65,12 +65,12 @@ def dead_links(page: Path) -> list[str]:
 
 
 def test_the_navigation_has_every_page_once() -> None:
-    """A page that is not in the navigation of mkdocs.yml is found by nobody."""
+    """Nobody would find a page that is missing from the navigation in mkdocs.yml."""
     assert sorted(paths(site()["nav"])) == sorted(AT_THE_TOP | {path.name for path in DOCS.glob("*.md")})
 
 
 def test_a_missing_page_is_noticed() -> None:
-    """The pages of nested sections count, with and without a title of their own."""
+    """Pages of nested sections count too, with and without a title of their own."""
     assert paths([{"Start": ["index.md", {"Install": "install.md"}]}, "last.md"]) == [
         "index.md", "install.md", "last.md",
     ]  # fmt: skip
@@ -92,7 +92,7 @@ def constant(name: str) -> tuple[str, ...]:
 
 
 def test_the_site_has_every_file_that_is_linked() -> None:
-    """Files of the repository that a page links to are among those that the hooks add."""
+    """Files of the repository to which a page links are among those that the hooks add."""
     targets = {target for page in DOCS.glob("*.md") for target, _ in LINK.findall(prose(page.read_text()))}
     files = {target.removeprefix("../") for target in targets if target.startswith("../")}
     assert len(files) > 10
@@ -101,7 +101,7 @@ def test_the_site_has_every_file_that_is_linked() -> None:
 
 
 def test_the_build_is_strict() -> None:
-    """A warning ends `make site`. With --quiet mkdocs sees no warning, and builds a site with dead links."""
+    """A warning ends `make site`. With --quiet mkdocs sees no warnings, and builds a site with dead links."""
     recipe = (ROOT / "Makefile").read_text().partition("\nsite: ")[2].partition("\n\n")[0]
     assert "mkdocs build --strict" in recipe
     assert "-q" not in recipe
@@ -110,7 +110,7 @@ def test_the_build_is_strict() -> None:
 
 
 def test_a_dead_link_is_noticed(tmp_path: Path) -> None:
-    """The test above finds a file that is missing and an anchor that is missing, and skips code and addresses."""
+    """The test above finds a missing file and a missing anchor, and ignores code and addresses."""
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` (c)\n[1](#a-b-c) [2](#a-b) [3](page.md#a-b-c) [4](none.md) [5](page.md#none)\n"
@@ -120,6 +120,6 @@ def test_a_dead_link_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_index_names_every_page_of_the_docs() -> None:
-    """docs/index.md links to each page, so that a reader without the site finds it too."""
+    """docs/index.md links to each page, so that readers without the site find them too."""
     linked = {target for target, _ in LINK.findall((DOCS / "index.md").read_text())}
     assert {path.name for path in DOCS.glob("*.md")} - linked == {"index.md"}
