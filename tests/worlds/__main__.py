@@ -29,7 +29,7 @@ SHOWN = 25  # combinations of lies, and examples, that are printed for each sort
 
 
 def main() -> int:
-    """Run what the command line says; 1 if a property does not hold."""
+    """Run what the command line asks for; return 1 if a property does not hold."""
     options = _options()
     if options.replay is not None:
         return _replay(options.replay, options.lies, verbose=options.verbose)

@@ -1,6 +1,6 @@
 """Runs ringcheck on a world, in process: polls it, assesses it, and asks the gate.
 
-Owns the calls of ringcheck's entry points, and knows nothing of how it decides.
+It owns the calls of ringcheck's entry points, and knows nothing about how ringcheck decides.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ STEP = 0.0005  # seconds between the answers of two nodes, if their order is to 
 
 @dataclass(frozen=True)
 class Order:
-    """An order of everything that has no order of its own: contact points, nodes, entries of maps, answers.
+    """An order for everything that has none of its own: contact points, nodes, entries of maps, answers.
 
     Attributes:
-    number: of the order; 0 is the order of creation.
+        number: of the order; 0 is the order of creation.
         threads: whether nodes answer in different threads, each after its own time.
     """
 
@@ -67,10 +67,10 @@ class Judgement:
     """The answers of ringcheck about a world.
 
     Attributes:
-    snapshot: None if an error was raised, which counts as UNKNOWN; `error` has its text.
+        snapshot: None if an error was raised, which counts as UNKNOWN; `error` has its text.
         maintained: the verdict with restart leases; None without any.
         decisions: of the gate, by the name of each node of the snapshot, alone.
-    safe: the result of `safe_nodes`.
+        safe: the result of `safe_nodes`.
     """
 
     snapshot: Snapshot | None = None
@@ -94,7 +94,7 @@ class Judgement:
 
 
 def judge(world: World, order: Order = FIRST) -> Judgement:
-    """The answers of ringcheck about a world in an order."""
+    """The answers of ringcheck about a world, in a given order."""
     try:
         return _judged(world, polled(world, order))
     except RingcheckError as error:
@@ -117,7 +117,7 @@ def _judged(world: World, snapshot: Snapshot) -> Judgement:
 
 
 def polled(world: World, order: Order = FIRST) -> Snapshot:
-    """The snapshot of a poll; if the world changes between two polls, of the second.
+    """The snapshot of a poll; if the world changes between two polls, the snapshot of the second.
 
     Raises:
         RingcheckError: if ringcheck could not make one.
@@ -155,7 +155,7 @@ def _mixed(contacts: list[str], order: Order) -> list[str]:
 
 
 def _pause(world: World, order: Order) -> Callable[[int], None] | None:
-    """A function that delays each node, so that nodes answer one after another in an order."""
+    """A function that delays each node, so that nodes answer one after another in a given order."""
     if not order.threads:
         return None
     ranks = list(range(len(world.nodes)))
@@ -165,7 +165,7 @@ def _pause(world: World, order: Order) -> Callable[[int], None] | None:
 
 
 class AtOnce:
-    """Replaces the collector's threads: runs each job when it is submitted."""
+    """Replaces the collector's threads: runs each job as soon as it is submitted."""
 
     def submit(self, work: Callable[[], Any]) -> Future[Any]:
         """Run a job now; the future has its result or exception."""
@@ -181,15 +181,15 @@ class AtOnce:
 
 
 def _asking(client: InProcess, *, threads: bool) -> ByThreads:
-    """What asks the agents of a world: by threads, or one after another."""
+    """The object that asks the agents of a world, with threads or one after another."""
     return ByThreads(cast("Client", client), WorkerThreads() if threads else cast("WorkerThreads", AtOnce()))
 
 
-# What the owners want, as ringcheck's values
+# What the owners want, as values of ringcheck
 
 
 def policy_of(world: World) -> Policy:
-    """Levels and datacenters."""
+    """The levels and datacenters that the owners want watched."""
     wishes = world.wishes
     critical, warning = (
         Threshold(level=Level(level)) if level else None for level in (wishes.critical, wishes.warning)
@@ -205,7 +205,7 @@ def gate_of(world: World) -> Gate:
 
 
 def _holders(world: World, snapshot: Snapshot) -> list[Holder]:
-    """The leases, each with its node's address in the snapshot, or with the true address if the node is not in it."""
+    """The leases, each with its node's address in the snapshot, or the true address if the snapshot lacks the node."""
     since = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     addresses = {node.host_id: node.address for node in snapshot.nodes}
     holders = []
@@ -226,5 +226,5 @@ def name_of(world: World, number: int) -> str:
 
 
 def names_of(address: str, port: int) -> tuple[str, str]:
-    """The names of an endpoint: its address alone, and with the port."""
+    """The names of an endpoint: its address, without and with the port."""
     return address, f"{f'[{address}]' if ':' in address else address}:{port}"

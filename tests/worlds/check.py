@@ -41,7 +41,7 @@ KINDS = {
     "crash": "something else than a RingcheckError was raised",
     "too_quiet": "WARNING though a coordinator that answers can't serve a range at the critical level",
 }
-ADVISORY = frozenset({"too_quiet"})  # not demanded of every world, but worth looking at
+ADVISORY = frozenset({"too_quiet"})  # not required of every world, but worth looking at
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Failure:
 
     Attributes:
         kind: one of `KINDS`.
-    text: ringcheck's answer, and the truth.
+        text: ringcheck's answer, and the truth.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Failure:
 
     @property
     def sort(self) -> str:
-        """The kind, apart from those about what Cassandra reads for a login, which are a matter of their own."""
+        """The kind; failures about what Cassandra reads for a login are counted as a sort of their own."""
         return f"{self.kind} (login)" if "system_auth" in self.text else self.kind
 
 
@@ -68,7 +68,7 @@ class Outcome:
 
     Attributes:
         failures: properties that do not hold.
-    severity: of the verdict; None if a RingcheckError was raised, which counts as UNKNOWN.
+        severity: of the verdict; None if a RingcheckError was raised, which counts as UNKNOWN.
         decisions: how many nodes were SAFE, UNSAFE and UNKNOWN; and for how many a removal or a replacement was SAFE.
         lost: whether a range was lost at the critical level, and not by a mistake of configuration.
     """
@@ -80,7 +80,7 @@ class Outcome:
 
 
 def made(seed: int, names: Sequence[str] | None = None) -> World:
-    """The world of a seed, bent by the lies that are named, or else by those that the seed draws."""
+    """The world of a seed, bent by the given lies, or else by those that the seed draws."""
     rng = Random(seed)  # noqa: S311 - worlds are to be made again
     world = draw(rng, seed)
     bend(world, drawn(rng) if names is None else names)
@@ -101,8 +101,8 @@ class _Check:
     """The properties of one world.
 
     Attributes:
-        truth: of the time that counts; `truths` has the time before and the times between too, if the world changes
-            during the poll: then only what is so at all times is demanded, of the same coordinator.
+        truth: of the time that counts. If the world changes during the poll, `truths` also has the time before and
+            the times between; then only what holds at all of these times, for the same coordinator, is required.
     """
 
     def __init__(self, world: World, outcome: Outcome) -> None:
@@ -124,7 +124,7 @@ class _Check:
             self._check_pairs()
             self._check_dead()
         self._check_quiet()
-        if self.world.change != "during":  # which requests a node answers from which time depends on the order
+        if self.world.change != "during":  # the order decides which requests a node answers from which time
             for order in orders:
                 self._check_order(order)
 
@@ -145,7 +145,7 @@ class _Check:
             self._fail("too_quiet", f"WARNING, but {critical} is not served")
 
     def _unserved(self, tier: str, truths: Sequence[Oracle] = ()) -> Case | None:
-        """A case that a coordinator can't serve at all of some times; outages come before mistakes of configuration."""
+        """A case that a coordinator can't serve at all of these times; outages come before configuration mistakes."""
         cases = [
             [case for number in truth.health_coordinators() for case in truth.unserved(number, tier)]
             for truth in truths or self.truths
@@ -209,11 +209,11 @@ class _Check:
             self._fail("false_source", f"{text} has the last replica of {orphans[0][0]}")
 
     def _cost(self, stopped: Up) -> Case | None:
-        """A case that a stop costs a coordinator."""
+        """A case that a stop costs some coordinator."""
         return _always([list(truth.costs(stopped)) for truth in self.truths])
 
     def _meant(self, name: str) -> set[int]:
-        """Nodes that a name may mean: by their address, by an alias, or by the host id in the snapshot."""
+        """Nodes that a name may mean, by their address, by an alias, or by the host id in the snapshot."""
         present = [node for node in self.world.nodes if node.role != "left"]
         meant = {node.number for node in present if name in names_of(*node.endpoint)}
         if not meant:
@@ -233,20 +233,20 @@ class _Check:
             self._fail(kind, f"no verdict: {self.judged.error}")
             return
         self._check_noise(kind, self.judged.verdict.severity)
-        # While a node goes down, views of before and of after contradict each other, and a contradiction blocks.
+        # While a node goes down, views from before and after contradict each other, and a contradiction blocks.
         contradictory = kind == "outage" and self.world.change == "during"
         if not contradictory and not self._lost_already():
             self._check_refusals(kind)
 
     def _quiet_kind(self) -> str | None:
-        """Which property about noise holds; None if the world bends too much, or not all that runs can be asked."""
+        """The property about noise that applies; None if the world bends too much, or a running node can't be asked."""
         world, truth = self.world, self.truth
         lies = set(world.lies) - NEUTRAL
         running = {node.number for node in world.members if node.running}
         speaking = {world.nodes[number].datacenter for number in truth.counting}
         mute = {node.datacenter for node in world.members} - speaking
         sharing = any(node.agent_port != AGENT_PORT for node in world.nodes)
-        if sharing and "no_host_id" in lies:  # whose agent is whose can't be known
+        if sharing and "no_host_id" in lies:  # it can't be known which node an agent belongs to
             return None
         whole = [number for number in truth.counting if not world.views[number].broken_ring]
         if world.authenticates or running - set(truth.answering) or mute or not whole:
@@ -264,9 +264,10 @@ class _Check:
             self._fail(kind, f"{severity.name} instead of {right}: {why}")
 
     def _expected(self, kind: str) -> set[Severity]:
-        """The severities that the arithmetic allows; during a change, those of all its times.
+        """The severities that the arithmetic allows; during a change, those of all times of the change.
 
-        A node that goes down during the poll may refuse connections while all views still see it up: it is a suspect.
+        A node that goes down during the poll may refuse connections while all views still see it up; then it is a
+        suspect.
         """
         times = [self.truths, *([truth] for truth in self.truths)]
         suspected = {Severity.UNKNOWN} if kind == "outage" and self.world.change == "during" else set[Severity]()
@@ -300,7 +301,7 @@ class _Check:
                 self._fail(kind, f"{name} is {decision}, but its stop costs nothing: {self._reasons(name)}")
 
     def _free(self, number: int) -> bool:
-        """Whether a stop costs nothing, and leaves a coordinator in its datacenter."""
+        """Whether a stop costs nothing, and leaves another coordinator in its datacenter."""
         datacenter = self.world.nodes[number].datacenter
         left = [item for item in self.truth.gate_coordinators() if item != number]
         stay = [item for item in left if self.world.nodes[item].datacenter == datacenter]
@@ -311,7 +312,7 @@ class _Check:
         reasons = self.judged.keeper.decide([name]).reasons
         return "; ".join(f"{reason.code}: {reason.summary}" for reason in reasons if reason.blocks)
 
-    # No difference by order
+    # No difference between orders
 
     def _check_order(self, order: Order) -> None:
         again = judge(self.world, order)
@@ -324,6 +325,6 @@ class _Check:
 
 
 def _always(cases: list[list[Case]]) -> Case | None:
-    """A case of a coordinator that has a case at all times."""
+    """A case of a coordinator that has some case at all of these times."""
     suffering = set.intersection(*({case.coordinator for case in at_a_time} for at_a_time in cases))
     return next((case for case in cases[0] if case.coordinator in suffering), None)

@@ -1,6 +1,6 @@
 """Replaces ringcheck's client: asks the agents of a world without a network.
 
-Owns which agent answers at a URL, and how a request to it ends.
+It owns which agent answers at a URL, and how a request to it ends.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class InProcess:
             self._pause(node.number)
         asked = json.loads(payload) if isinstance(payload, (bytes, str)) else payload
         answer = self._answers_of(world, node).answered(asked)
-        if decode is document:  # what would be read from the text that this would be written to
+        if decode is document:  # what would be read from the text as which this would be written
             return answer
         body = json.dumps(answer).encode()
         return decode(Reply(io.BytesIO(body), url, self.settings.max_bytes))  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class InProcess:
     stream = post
 
     def _who(self, host: str, port: int) -> tuple[World, Node | None]:
-        """The node whose agent is at a URL, and the world of the time at which it answers."""
+        """The node whose agent is at a URL, and the world at the time when it answers."""
         node = self.world.at(host, port)
         world = self.world
         if world.change == "during" and world.before and node:
@@ -105,7 +105,7 @@ class InProcess:
         return self._answers[key]
 
     def forget(self, urls: Iterable[str]) -> None:
-        """As `Client.forget`: there are no connections to close."""
+        """Like `Client.forget`, but there are no connections to close."""
 
     def close(self) -> None:
         """Do nothing: no connection is open."""

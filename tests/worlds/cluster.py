@@ -1,8 +1,8 @@
 """The truth of a world: nodes, their ring, and the nodes that each of them reaches.
 
-Owns placement (SimpleStrategy, NetworkTopologyStrategy with racks), pending ranges and the state of each process. It is
-written from Cassandra's documentation (`locator/SimpleStrategy`, `locator/NetworkTopologyStrategy`,
-`locator/TokenMetadata.calculatePendingRanges`) and shares nothing with ringcheck.
+It owns placement (SimpleStrategy, NetworkTopologyStrategy with racks), pending ranges and the state of each process. It
+is written from Cassandra's documentation (`locator/SimpleStrategy`, `locator/NetworkTopologyStrategy`,
+`locator/TokenMetadata.calculatePendingRanges`) and shares no code with ringcheck.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Endpoint(NamedTuple):
 
     @property
     def with_port(self) -> str:
-        """As attributes and operations whose name ends with WithPort write it."""
+        """The form in which attributes and operations whose name ends with WithPort write it."""
         return f"[{self.host}]:{self.port}" if ":" in self.address else f"{self.host}:{self.port}"
 
 
@@ -55,16 +55,16 @@ class Node:
     """One Cassandra process and its agent.
 
     Attributes:
-    number: of the node in its cluster; identifies it everywhere.
+        number: of the node in its cluster; identifies it everywhere.
         endpoint: where it really is.
-    agent_port: of its Jolokia; not the usual port if several instances share an address.
-    tokens: that it owns or will own.
-    role: in the ring.
+        agent_port: of its Jolokia; not the usual port if several instances share an address.
+        tokens: that it owns or will own.
+        role: in the ring.
         replaces: number of the dead node whose tokens a replacement takes over.
-    running: whether the process exists.
-    mode: OperationMode as the node reports it; likewise gossip and native transport.
-    agent: how a request to its Jolokia ends.
-    forbids: parts of the names of attributes and operations that its access policy denies.
+        running: whether the process exists.
+        mode: OperationMode as the node reports it; likewise gossip and native transport.
+        agent: how a request to its Jolokia ends.
+        forbids: parts of the names of attributes and operations that its access policy denies.
     """
 
     number: int
@@ -93,7 +93,7 @@ class Node:
 
     @property
     def works(self) -> bool:
-        """Whether others can rely on it as a replica: it runs, and reports nothing to the contrary."""
+        """Whether others can rely on it as a replica: it runs, and reports nothing that contradicts this."""
         return self.running and self.gossip and self.mode in SERVING_MODES | {"JOINING"}
 
 
@@ -102,15 +102,15 @@ class View:
     """What one node believes about the others, by number, and how its Jolokia shows it.
 
     Attributes:
-    knows: nodes that it knows; the others are in none of its answers.
-    reaches: nodes that its failure detector considers alive: the truth of this coordinator.
-    listed: the lists in which a node is shown, if that does not follow from `reaches`.
-    book: the endpoint under which it knows a node, if it is not the true one.
-    roles: the role that it believes a node has, if it is not the true one.
-    nameless: nodes whose host id it does not know.
-    pinned: nodes whose host id it must know, because nothing else identifies them.
-    extra_live: endpoints that it lists as live in addition to the nodes that it knows; likewise unreachable.
-    broken_ring: whether its range maps are truncated.
+        knows: nodes that it knows; the others are in none of its answers.
+        reaches: nodes that its failure detector considers alive: the truth of this coordinator.
+        listed: the lists in which a node is shown, if that does not follow from `reaches`.
+        book: the endpoint under which it knows a node, if it is not the true one.
+        roles: the role that it believes a node has, if it is not the true one.
+        nameless: nodes whose host id it does not know.
+        pinned: nodes whose host id it must know, because nothing else identifies them.
+        extra_live: endpoints that it lists as live in addition to the nodes that it knows; likewise unreachable.
+        broken_ring: whether its range maps are truncated.
     """
 
     knows: set[int]
@@ -235,7 +235,7 @@ class Ring:
 
 
 def _tokens(nodes: Iterable[Node]) -> dict[int, int]:
-    """Number of the owner by token."""
+    """The number of the owner by token."""
     return {token: node.number for node in nodes for token in node.tokens}
 
 
@@ -260,7 +260,7 @@ def _replicas(clockwise: list[int], nodes: dict[int, Node], keyspace: Keyspace) 
 
 
 def _in_racks(clockwise: Sequence[int], nodes: dict[int, Node], factor: int) -> list[int]:
-    """Replicas in one datacenter: on as many racks as possible, with as few repeats of a rack as possible."""
+    """Replicas in one datacenter: on as many racks as possible, with as few repeated racks as possible."""
     repeats = factor - len({nodes[number].rack for number in clockwise})
     chosen: list[int] = []
     seen: set[str] = set()

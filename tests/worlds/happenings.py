@@ -1,6 +1,6 @@
 """Events in a world: nodes stop, start and are cut off; members join and leave.
 
-Each function changes the truth of a world and returns whether it could. The nodes' answers follow from the truth.
+Each function changes the truth of a world, and returns whether that was possible. The nodes' answers follow from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bend: TypeAlias = "Callable[[World, Random], bool]"
 
 
 def some(rng: Random, items: Iterable[int], *, least: int = 1) -> list[int]:
-    """A random subset in random order; its size, from `least` to all, is equally likely."""
+    """A random subset in random order; all sizes from `least` up to all are equally likely."""
     pool = sorted(items)
     rng.shuffle(pool)
     return pool[: rng.randint(min(least, len(pool)), len(pool))] if pool else []
@@ -36,19 +36,19 @@ def _running_members(world: World) -> list[Node]:
 
 
 def pick(world: World, rng: Random) -> Node | None:
-    """A healthy member; None if it is the last."""
+    """A healthy member; None if it is the last one."""
     members = _running_members(world)
     return rng.choice(members) if len(members) > 1 else None
 
 
 def unreached(world: World, number: int, observers: Iterable[int] | None = None) -> None:
-    """Make the failure detectors of other nodes convict a node."""
+    """Let the failure detectors of other nodes convict a node."""
     for observer in others(world, number) if observers is None else observers:
         world.views[observer].reaches.discard(number)
 
 
 def _add(world: World, rng: Random, node: Node) -> None:
-    """Add a node that knows all others and is known and reached by all."""
+    """Add a node that knows all others, and that all others know and reach."""
     present = {other.number for other in world.nodes if other.role != "left"}
     world.nodes.append(node)
     running = {number for number in present if world.nodes[number].running}
@@ -82,7 +82,7 @@ def ports(world: World) -> bool:
 
 
 def node_down(world: World, rng: Random) -> bool:
-    """A process has ended, and all other nodes know."""
+    """A process has ended, and all other nodes have noticed."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -92,7 +92,7 @@ def node_down(world: World, rng: Random) -> bool:
 
 
 def rack_down(world: World, rng: Random) -> bool:
-    """All processes of a rack have ended, and all other nodes know."""
+    """All processes of a rack have ended, and all other nodes have noticed."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -127,7 +127,7 @@ def drained(world: World, rng: Random) -> bool:
 
 
 def starting(world: World, rng: Random) -> bool:
-    """A node starts: it sees few nodes yet, its peers may see it already."""
+    """A node is starting: it sees few nodes yet, and its peers may see it already."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -152,7 +152,7 @@ def gossip_off(world: World, rng: Random) -> bool:
 
 
 def native_off(world: World, rng: Random) -> bool:
-    """Native transport was stopped: the node is a replica like any other, without clients."""
+    """Native transport was stopped: the node is a replica like any other, but has no clients."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -161,7 +161,7 @@ def native_off(world: World, rng: Random) -> bool:
 
 
 def frozen_view(world: World, rng: Random) -> bool:
-    """A node reports that gossip runs, but it is dead: its peers see the node down, it sees all nodes live."""
+    """A node reports that gossip runs, but it is dead: its peers see the node down, while it sees all nodes live."""
     node = pick(world, rng)
     if node is None:
         return False
@@ -214,7 +214,7 @@ def joiner(world: World, rng: Random) -> bool:
 
 
 def dead_joiner(world: World, rng: Random) -> bool:
-    """A joining node has ended: it is shown as joining, and is in neither list."""
+    """A joining node has ended: others list it as joining, but neither as live nor as unreachable."""
     node = _new_node(world, rng)
     node.role, node.mode, node.native, node.running = "joiner", "JOINING", False, False
     _add(world, rng, node)
@@ -261,7 +261,7 @@ def replacement(world: World, rng: Random) -> bool:
 
 
 def finished_movement(world: World, rng: Random) -> bool:
-    """Joining nodes have joined, leaving nodes have left: compared with an earlier time of the world."""
+    """Joining nodes have joined and leaving nodes have left, compared with an earlier time of the world."""
     del rng
     movers = [node for node in world.nodes if node.role in {"joiner", "replacement", "leaver", "removed"}]
     if not movers or world.before is None:
@@ -307,7 +307,7 @@ def decommissioned(world: World, rng: Random) -> bool:
 
 
 def coordinator_only(world: World, rng: Random) -> bool:
-    """A node without tokens coordinates: Stargate, or `join_ring=false`."""
+    """A node without tokens coordinates requests, as Stargate does, or a node with `join_ring=false`."""
     node = _new_node(world, rng)
     node.role, node.tokens, node.mode = "coordinator", (), rng.choice(("NORMAL", "STARTING"))
     node.agent = rng.choice(("answers", "silent"))

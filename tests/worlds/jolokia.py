@@ -1,7 +1,7 @@
 """The answers of a world's agents, in the form of Jolokia 1.7.2.
 
-Owns the shapes of replies: unknown attributes are 404, unknown operations 400, and an operation that throws an Error
-turns the answer to a whole bulk into one object. The content follows from the world.
+It owns the forms of replies: unknown attributes are 404, unknown operations are 400, and an operation that throws an
+Error turns the answer to a whole bulk into one object. The content follows from the world.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class AnswerError(Exception):
 
 
 class CollapseError(AnswerError):
-    """A Java Error: it replaces the answer to the whole bulk."""
+    """A Java Error, which replaces the answer to the whole bulk."""
 
 
 @lru_cache(maxsize=64)
 def generation(release: str) -> tuple[int, ...]:
-    """Numbers of a release."""
+    """The numbers of a release."""
     return tuple(int(part) for part in release.split("."))
 
 
@@ -77,7 +77,7 @@ class Answers:
     # Names
 
     def endpoint(self, number: int) -> Endpoint:
-        """The endpoint under which this node knows another."""
+        """The endpoint under which this node knows another node."""
         return self.view.book.get(number, self.world.nodes[number].endpoint)
 
     def _written(self, number: int, *, port: bool) -> str:
@@ -90,7 +90,7 @@ class Answers:
         return [node for node in self.world.nodes if node.number in self.view.knows or node is self.node]
 
     def _lists(self, number: int) -> frozenset[str]:
-        """The lists (live, unreachable) in which this node shows another."""
+        """The lists (live, unreachable) in which this node shows another node."""
         if number in self.view.listed:
             return self.view.listed[number]
         up = number == self.node.number or number in self.view.reaches
@@ -393,7 +393,7 @@ def _text(endpoint: Endpoint, *, port: bool) -> str:
 
 
 def _canonical(written: str) -> str:
-    """An address of a request in the form of the tables: IPv6 as Java writes it."""
+    """An address in a request, in the form of the tables: IPv6 as Java writes it."""
     address, bracket, port = written.strip("[").partition("]")
     if ":" not in address or "." in address:
         return written

@@ -1,7 +1,7 @@
 """The ways to bend a world: happenings, and lies, which are false reports of its nodes.
 
-Each lie is a function that changes reports, and returns whether it could. A lie that changes what a coordinator
-believes, such as a stale address, also changes which nodes it reaches: Cassandra acts on what it believes.
+Each lie is a function that changes reports, and returns whether that was possible. A lie that changes what a
+coordinator believes, such as a stale address, also changes which nodes it reaches: Cassandra acts on what it believes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def ghost_on_another_port(world: World, rng: Random) -> bool:
-    """Instances that were decommissioned on the addresses of members are listed as unreachable."""
+    """Instances that were decommissioned on members' addresses are still listed as unreachable."""
     if not ports(world):
         return False
     members = world.owners
@@ -38,7 +38,7 @@ def ghost_on_another_port(world: World, rng: Random) -> bool:
 
 
 def ghost(world: World, rng: Random) -> bool:
-    """A node that was assassinated or has left is listed as unreachable."""
+    """A node that was assassinated or has left is still listed as unreachable."""
     endpoint = world.fresh_endpoint(rng)
     observers = [node.number for node in world.nodes if node.role != "left"]
     for number in some(rng, observers) if rng.random() < 0.5 else observers:
@@ -47,7 +47,7 @@ def ghost(world: World, rng: Random) -> bool:
 
 
 def _known_before(world: World, rng: Random, node: Node, observers: Sequence[int]) -> Endpoint:
-    """Make observers know a node by a former address, and not reach it."""
+    """Let observers know a node only by a former address, and not reach it."""
     old = world.fresh_endpoint(rng)
     for number in observers:
         view = world.views[number]
@@ -79,7 +79,7 @@ def old_address_too(world: World, rng: Random) -> bool:
 
 
 def new_address_without_tokens(world: World, rng: Random) -> bool:
-    """Some nodes list a node's new address as live, while the ring has its former one, which is unreachable."""
+    """Some nodes list a node's new address as live, while the ring has its former address, which is unreachable."""
     pair = _known_member(world, rng)
     if pair is None:
         return False
@@ -142,7 +142,7 @@ def swapped_addresses(world: World, rng: Random) -> bool:
 
 
 def in_both_lists(world: World, rng: Random) -> bool:
-    """Some nodes list a node as live and as unreachable; either may be true."""
+    """Some nodes list a node both as live and as unreachable; either may be true."""
     node = rng.choice(world.members)
     for number in (chosen := some(rng, others(world, node.number))):
         view = world.views[number]
@@ -239,7 +239,7 @@ def forbidden_attribute(world: World, rng: Random) -> bool:
 
 
 def misrouted_agent(world: World, rng: Random) -> bool:
-    """At the address of a node the agent of another node answers: two addresses with one host id."""
+    """At a node's address the agent of another node answers, so two addresses have one host id."""
     running = [node for node in world.owners if node.running]
     if len(running) < 2:
         return False
@@ -251,7 +251,7 @@ def misrouted_agent(world: World, rng: Random) -> bool:
 def one_host_id_twice(world: World, rng: Random) -> bool:
     """Two nodes have the same host id, as after cloning a disk; each peer knows one of them by it.
 
-    They have it at all times: a process reads its host id from the disk once, when it starts.
+    They keep it at all times, because a process reads its host id from the disk only when it starts.
     """
     if len(world.owners) < 2:
         return False
@@ -289,7 +289,7 @@ def streaming(world: World, rng: Random) -> bool:
 
 
 def lease(world: World, rng: Random) -> bool:
-    """A node is under a restart lease, and is down or not yet."""
+    """A node is under a restart lease, and is already down or not yet."""
     node = rng.choice(world.owners)
     if node.number in world.holders:
         return False
@@ -298,7 +298,7 @@ def lease(world: World, rng: Random) -> bool:
 
 
 def change(world: World, rng: Random) -> bool:
-    """The bends that follow happen during the poll, or between an earlier poll and this one."""
+    """The bends after this one happen during the poll, or between an earlier poll and this one."""
     if world.before is not None:
         return False
     world.before = world.copied()
@@ -337,13 +337,13 @@ BENDS: dict[str, Bend] = {bend.__name__: bend for bend in (*HAPPENINGS, *LIES)}
 NEUTRAL = frozenset({"change"})  # sets when the others happen
 PLAIN = frozenset({"node_down", "rack_down"})  # an outage on which all nodes agree
 GHOSTS = frozenset({"ghost", "ghost_on_another_port", "old_address_too", "decommissioned"})  # no members: no warning
-NAMED = frozenset({"coordinator_only", "no_host_id", "broken_ring"})  # worth a warning at most
+NAMED = frozenset({"coordinator_only", "no_host_id", "broken_ring"})  # causes at most a warning
 
 _HOW_MANY = (0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5)
 
 
 def drawn(rng: Random) -> list[str]:
-    """Names of random bends; more often lies than happenings."""
+    """Names of random bends; lies are more likely than happenings."""
     chosen = [rng.choice(LIES if rng.random() < 0.6 else HAPPENINGS).__name__ for _ in range(rng.choice(_HOW_MANY))]
     if "finished_movement" in chosen:
         return [rng.choice(("joiner", "leaver", "replacement", "removenode")), "change", "finished_movement", *chosen]

@@ -1,18 +1,18 @@
 """The truth: which ranges each coordinator serves, and what a stop would cost.
 
 A brute force over the pieces of the ring, level by level as Cassandra's coordinators decide it
-(`db/ConsistencyLevel.java`, 4.0+ `locator/ReplicaPlans.java`). Simple, and independent of ringcheck.
+(`db/ConsistencyLevel.java`, 4.0+ `locator/ReplicaPlans.java`). It is simple, and independent of ringcheck.
 
 Rules that are not obvious:
 
-- A coordinator serves a range if its own failure detector calls enough replicas alive. It acts on the ring that it
-  knows; one that knows only some members fails only if it does by its own ring and by the whole one too, because
+- A coordinator serves a range if its own failure detector considers enough replicas alive. It acts on the ring that it
+  knows; one that knows only some members fails only if it fails by its own ring and by the whole one, because
   ringcheck does not compare rings.
-- What a stop costs is judged harder: replicas count only if they work (running, gossiping, in a mode that serves), and
+- What a stop costs is judged more strictly: replicas count only if they work (run, gossip, in a mode that serves), and
   nodes under a lease are gone afterwards.
 - A coordinator whose agent can't be asked, and that every view that counts lists as unreachable, is dead as far as
-  anyone can know. A node that nobody who answers knows does not exist, as far as anyone can know: neither as a
-  coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be told of.
+  anyone can know. A node that no answering node knows does not exist, as far as anyone can know: neither as a
+  coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be reported.
 - A node that answers at a contact point is asked there, not at the usual port of its address too.
 - An agent that forbids something that ringcheck asks for does not answer; nothing is demanded of its view.
 - LOCAL levels matter in the datacenters that have clients: those that are named, else those that hold replicas.
@@ -101,7 +101,7 @@ def _enough(operation: Operation, piece: Piece, needed: int, up: Up) -> bool:
 
 
 def _needed(query: Query, piece: Piece, datacenters: list[str]) -> int:
-    """Replicas that must answer, without pending ones: from the configured factors, not from the replicas found."""
+    """The replicas that must answer, without pending ones: from the configured factors, not from the replicas found."""
     keyspace, level = query.keyspace, query.level
     if level in FIXED:
         return FIXED[level]
@@ -242,7 +242,7 @@ class Oracle:
                 yield from self._costs_of(coordinator, stopped)
 
     def orphans(self, number: int) -> Iterator[str]:
-        """The watched keyspaces with ranges of a node that no other node has that works."""
+        """The watched keyspaces with ranges of a node that no other working node has."""
         for keyspace in self.world.keyspaces:
             if any(self.gated(keyspace, coordinator) for coordinator in self.gate_coordinators()):
                 for piece in self.whole.pieces(keyspace):
@@ -265,7 +265,7 @@ class Oracle:
 
 
 def _answering(world: World) -> list[int]:
-    """Nodes whose agents answer and can be found from the contact points, over the addresses that nodes report."""
+    """Nodes whose agents answer, and which can be found from the contact points by the addresses that nodes report."""
     known = {answers.node.number: answers for answers in all_answers(world)}
     reached: dict[int, None] = {}
     waiting = [node for url in world.contacts if (node := _asked(world, url))]
@@ -280,7 +280,7 @@ def _answering(world: World) -> list[int]:
 
 
 def _asked(world: World, url: str) -> Node | None:
-    """Who answers at a URL with all that ringcheck asks for."""
+    """The node that answers at a URL, if it answers everything that ringcheck asks for."""
     parts = urlsplit(url)
     node = world.at(parts.hostname or "", parts.port or 0)
     return node if node and node.running and node.agent == "answers" and not node.forbids else None

@@ -14,9 +14,9 @@ from tests.worlds.check import checked, made
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CHUNK = 200  # worlds that a process runs at a time
-ORDERED = 3  # one in so many worlds is run in another order too; one in so many of these with threads
-SHRUNK = 6  # failures of each sort and chunk for which the fewest lies are searched; all are counted
+CHUNK = 200  # worlds that a process runs in one chunk
+ORDERED = 3  # one in this many worlds is run in another order too; one in this many of these with threads
+SHRUNK = 6  # failures of each sort and chunk for which the fewest lies are searched; all failures are counted
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Report:
 
 
 def soak(first: int, count: int, jobs: int = 1) -> Iterator[Report]:
-    """Reports on the worlds of the seeds from `first` on, one for each chunk, in order."""
+    """Reports on the worlds of the seeds from `first` on, one report per chunk, in order."""
     chunks = [(start, min(CHUNK, first + count - start)) for start in range(first, first + count, CHUNK)]
     if jobs == 1:
         yield from map(_chunk, chunks)
@@ -118,7 +118,7 @@ def orders_of(seed: int) -> tuple[Order, ...]:
 
 
 def fewest(seed: int, lies: Sequence[str], sort: str) -> tuple[str, ...]:
-    """The fewest lies of a world: without any of them, the failure of a sort does not occur."""
+    """The fewest lies of a world that cause a failure of this sort: without any one of them it does not occur."""
     kept = list(lies)
     for name in reversed(lies):
         fewer = [*kept]

@@ -1,4 +1,4 @@
-"""The truth of worlds is Cassandra's: rings as recorded, levels as coordinators decide, unchanged by lies."""
+"""The truth of worlds is that of Cassandra: rings as recorded, levels as coordinators decide, not changed by lies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ASKING = {
     "check.py",
     "soak.py",
     "test_worlds.py",
-}  # the only files that import ringcheck
+}  # the only files that may import ringcheck
 
 PLACES = {"127.0.1.1": "r1", "127.0.1.2": "r2", "127.0.1.3": "r3", "127.0.1.4": "r1", "127.0.1.5": "r1"}
 STATES = ("healthy", "joining", "leaving")
@@ -58,7 +58,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.py")), ids=lambda path: path.name)
 def test_the_oracle_is_independent(path: Path) -> None:
-    """Truth, lies and answers import nothing of ringcheck, the other files only its entry points."""
+    """Truth, lies and answers import nothing of ringcheck, and the other files import only its entry points."""
     used = {name for name in imports(path) if name.startswith("ringcheck")}
     if path.name == "test_worlds.py":  # replaces right rules by wrong ones
         used -= {"ringcheck.core", "ringcheck.core.endpoint", "ringcheck.core.evidence", "ringcheck.core.membership"}
@@ -67,7 +67,7 @@ def test_the_oracle_is_independent(path: Path) -> None:
 
 def cases() -> Iterator[Recording]:
     for recording in recordings():
-        old = recording.release.startswith(("2.", "3.0"))  # do not report the replication
+        old = recording.release.startswith(("2.", "3.0"))  # these do not report the replication
         if recording.state in STATES and recording.address == "127.0.1.1" and not old:
             yield recording
 
@@ -130,7 +130,7 @@ def merged(spans: list[Span]) -> set[tuple[int, int, frozenset[int]]]:
 
 @pytest.mark.parametrize("recording", list(cases()), ids=lambda item: f"{item.line}-{item.state}")
 def test_rings_are_those_of_real_clusters(recording: Recording) -> None:
-    """Natural and pending ranges of each recorded keyspace, healthy, with a node joining and with one leaving."""
+    """Natural and pending ranges of each recorded keyspace match: healthy, with a joining and with a leaving node."""
     nodes = nodes_of(recording)
     ring = Ring(nodes.values())
     compared = 0
@@ -139,7 +139,7 @@ def test_rings_are_those_of_real_clusters(recording: Recording) -> None:
         if natural:
             assert merged(ring.natural(keyspace)) == spans_of(natural, nodes)
         pending = recording.exec("getPendingRangeToEndpointMap", keyspace.name)
-        if pending and not recording.release.startswith("6."):  # 6.0 cuts them at the smallest token too
+        if pending and not recording.release.startswith("6."):  # 6.0 cuts pending ranges at the smallest token too
             assert merged(ring.pending(keyspace)) == spans_of(pending, nodes)
         compared += bool(natural) + bool(pending)
     assert compared
@@ -171,14 +171,14 @@ WHOLE = (0, 1, 2, 3, 4)
     ],
 )
 def test_levels(level: str, datacenter: str, up: set[int], keyspace: Keyspace, *, expected: bool) -> None:
-    """Each level with and without enough replicas, for reads and for writes."""
+    """Each level is tested with and without enough replicas, for reads and for writes."""
     for operation in OPERATIONS:
         query = Query(operation, keyspace, level, datacenter)
         assert served(query, Piece(WHOLE, frozenset()), DATACENTERS, frozenset(up)) is expected
 
 
 def test_writes_wait_for_pending_replicas() -> None:
-    """A dead joiner fails a quorum of writes that has no replica to spare, and no read."""
+    """A dead joining node makes writes at a quorum without a spare replica fail, but no reads."""
     piece = Piece(WHOLE, frozenset({5}))
     for up, expected in (({0, 1}, False), ({0, 1, 2}, True), ({0, 1, 5}, True)):
         assert served(Query("write", NTS, "LOCAL_QUORUM", "dc1"), piece, DATACENTERS, frozenset(up)) is expected
@@ -220,7 +220,7 @@ def test_each_bend_shows(name: str) -> None:
 
 
 def test_a_process_keeps_its_host_id() -> None:
-    """A host id that two nodes share is theirs before a change too: no process takes another one while it runs."""
+    """Two nodes that share a host id have it before a change too: no process changes its host id while it runs."""
     for seed in range(40):
         world = made(seed, ["change", "one_host_id_twice"])
         assert world.before
@@ -228,7 +228,7 @@ def test_a_process_keeps_its_host_id() -> None:
 
 
 def test_a_node_that_nobody_who_answers_knows_is_in_no_ring() -> None:
-    """What a joining node that only its own silent process knows costs can't be told by anyone."""
+    """If only its own silent process knows a joining node, nobody can report what the node costs."""
     world = made(1, ["joiner"])
     joining = world.nodes[-1]
     assert any(
@@ -241,7 +241,7 @@ def test_a_node_that_nobody_who_answers_knows_is_in_no_ring() -> None:
 
 
 def test_a_node_is_asked_where_it_was_met() -> None:
-    """The agent at the usual port of a contact point's address is another node's, of which that one need not know."""
+    """At the usual port of a contact point's address another agent answers, of which its node need not know."""
     seed = next(seed for seed in range(500) if made(seed, []).nodes[1].agent_port != AGENT_PORT)
     world = made(seed, [])
     first, second = world.nodes[:2]
@@ -253,9 +253,9 @@ def test_a_node_is_asked_where_it_was_met() -> None:
 
 
 def test_in_the_middle_of_a_change_the_severity_of_any_time_is_right() -> None:
-    """Some views are of before and some of after it, and contradict each other: that a stop costs nothing is not known.
+    """Views from before and after the change contradict each other, so it is not known that a stop costs nothing.
 
-    The worlds are of those in which a process ends between two answers to one poll.
+    In these worlds a process ends between two answers to one poll.
     """
     for seed in (1001030, 711984):
         assert checked(made(seed, ["change", "node_down"]), ()).failures == []

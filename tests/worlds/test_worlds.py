@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
 
 SEEDS = 250
-PLANTED = 45  # worlds that a planted rule must be found in
+PLANTED = 45  # worlds, in which a planted rule must be found
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_seeded_worlds(report: Report) -> None:
 
 @pytest.mark.slow
 def test_worlds_are_of_all_kinds(report: Report) -> None:
-    """All severities and decisions occur, so that the search does not pass by drawing only worlds that are refused."""
+    """All severities and decisions occur, so that the search does not pass just because it draws refused worlds."""
     assert {"OK", "WARNING", "UNKNOWN", "CRITICAL"} <= report.severities.keys()
     assert min(report.decisions[answer] for answer in ("safe", "unsafe", "unknown")) >= report.worlds // 5
     assert min(report.decisions[action] for action in DEAD) > 0
@@ -104,7 +104,7 @@ def any_view_calls_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def names_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list's endpoint counts for the instance on its address, whatever the port."""
+    """A listed endpoint counts for the instance on its address, whatever the port is."""
     right = Directory.index_of
 
     def index_of(self: Directory, endpoint: str, host_ids: Mapping[str, str]) -> int | None:
@@ -115,14 +115,14 @@ def names_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lone_view_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that serves and sees only itself is taken for one that starts."""
+    """A node that serves and sees only itself is taken for a starting node."""
     right = views.unusable_because
 
     def unusable_because(node: Node | None, view: View) -> str | None:
         return right(node, view) or ("it sees only itself so far" if len(view.live) == 1 else None)
 
     monkeypatch.setattr(evidence, "unusable_because", unusable_because)
-    monkeypatch.setattr(Evidence, "may_serve", lambda *_: False)  # which would report the node
+    monkeypatch.setattr(Evidence, "may_serve", lambda *_: False)  # this would report the node
 
 
 PLANTS = {
@@ -146,14 +146,14 @@ def failing(plant: Plant) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_rules_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong rule makes worlds fail that hold without it."""
+    """A wrong rule makes worlds fail that pass without it."""
     PLANTS[name].rule(monkeypatch)
     assert next(failing(PLANTS[name]), None)
 
 
 @pytest.mark.slow
 def test_nothing_is_found_without_a_planted_rule() -> None:
-    """The worlds of planted rules hold without a planted rule."""
+    """The worlds used for planted rules pass without a planted rule."""
     assert [text for plant in PLANTS.values() for text in failing(plant)] == []
 
 
@@ -182,13 +182,13 @@ def failing_kinds(lies: list[str], orders: tuple[Order, ...] = ()) -> set[str]:
 def test_a_wrong_severity_is_found(
     severity: Severity, lies: list[str], expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same severity for every cluster is wrong for some."""
+    """If every cluster gets the same severity, it is wrong for some."""
     monkeypatch.setattr(asking, "assess", severity_of_all(severity))
     assert failing_kinds(lies) >= expected
 
 
 def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SAFE for all nodes, alone and in pairs, costs some cluster a range, and contradicts `safe_nodes`."""
+    """If all nodes are SAFE, alone and in pairs, this costs some cluster a range, and contradicts `safe_nodes`."""
     decide = Gatekeeper.decide
     monkeypatch.setattr(
         Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="safe", reasons=())
@@ -197,14 +197,14 @@ def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_gate_that_is_always_shut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """UNSAFE for every node is reported as noise, since some nodes can be stopped at no cost."""
+    """If every node is UNSAFE, this is reported as noise, since some nodes can be stopped at no cost."""
     decide = Gatekeeper.decide
     monkeypatch.setattr(Gatekeeper, "decide", lambda *arguments: replace(decide(*arguments), decision="unsafe"))
     assert "noise" in failing_kinds([])
 
 
 def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Findings that differ from one assessment to the next are reported as a difference by order."""
+    """Findings that differ from one assessment to the next are reported as a difference between orders."""
     several = count()
     monkeypatch.setattr(
         asking, "assess", lambda *arguments: replace(assess(*arguments), severity=list(Severity)[next(several) % 2])
@@ -251,7 +251,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_the_command_counts_and_replays() -> None:
-    """A run prints how often each lie occurred and how many nodes were SAFE; a replay prints a world and verdict."""
+    """A run prints how often each lie occurred and how many nodes were SAFE; a replay prints world and verdict."""
     counted = run("--count", "20", "--jobs", "2")
     assert "20 worlds in" in counted.stdout
     assert "decisions on single nodes: safe" in counted.stdout
@@ -273,5 +273,5 @@ def offenders() -> Iterable[str]:
 
 
 def test_each_lie_says_what_it_is() -> None:
-    """Every bend has a docstring of one sentence: it is its documentation."""
+    """Every bend has a docstring, which is its documentation."""
     assert list(offenders()) == []

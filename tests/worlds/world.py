@@ -1,6 +1,6 @@
 """A world: a cluster, what its nodes believe, what its owners want, and how it is polled.
 
-Owns how a healthy cluster is drawn from a seed.
+It owns how a healthy cluster is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ class World:
         return copy.deepcopy(self)
 
     def ring(self, observer: int | None = None) -> Ring:
-        """The ring, as it is or as a node believes it to be; the world must not change any more."""
+        """The ring, either the true one or the one that a node believes in; the world must not change any more."""
         everyone = set(range(len(self.nodes)))
         return self.ring_of(everyone if observer is None else self.views[observer].knows | {observer}, observer)
 
     def ring_of(self, known: set[int], observer: int | None = None) -> Ring:
-        """The ring of some nodes, as what they are or as what a node takes them for."""
+        """The ring of these nodes, with their true roles or with those that a node believes they have."""
         roles = [(number, self.role(number, observer)) for number in sorted(known)]
         members = tuple((number, role) for number, role in roles if role in OWNERS | GAINERS)
         if members not in self.rings:
@@ -154,7 +154,7 @@ class World:
 
     @property
     def version(self) -> int:
-        """Of the IP addresses."""
+        """The version of the IP addresses."""
         return 6 if ":" in self.nodes[0].endpoint.address else 4
 
 
@@ -174,11 +174,11 @@ def draw(rng: Random, seed: int) -> World:
 
 
 def blended(ring: World, liveness: World) -> World:
-    """A world between two times: members and tokens of one, processes and the nodes that they reach of the other."""
+    """A world between two times: members and tokens of one, processes and reachability of the other."""
     world = ring.copied()
     world.before = None
     world.rings.clear()
-    for node, other in zip(world.nodes, liveness.nodes, strict=False):  # the others exist at one time only
+    for node, other in zip(world.nodes, liveness.nodes, strict=False):  # the others exist only at one time
         node.running, node.mode, node.gossip, node.native = other.running, other.mode, other.gossip, other.native
         world.views[node.number].reaches = set(liveness.views[node.number].reaches)
     return world
@@ -219,7 +219,7 @@ def new_tokens(rng: Random, count: int) -> tuple[int, ...]:
 
 
 def _releases(rng: Random, size: int) -> list[str]:
-    """The release of each node: the same for all, or those of a cluster in the middle of an upgrade."""
+    """The release of each node: the same for all, or two releases in the middle of an upgrade."""
     if size > 1 and rng.random() < 0.15:
         old, new = rng.choice(MIXED)
         upgraded = rng.randrange(1, size)
@@ -228,7 +228,7 @@ def _releases(rng: Random, size: int) -> list[str]:
 
 
 def _endpoints(rng: Random, size: int, *, shared: bool) -> list[tuple[Endpoint, int]]:
-    """Endpoints and ports of agents; several instances on an address if all releases support that."""
+    """Endpoints, and ports of agents; several instances per address if all releases support that."""
     prefix = "2001:db8::" if rng.random() < 0.15 else "10.0.0."
     numbers = rng.sample(range(1, 90), size)
     if not shared or rng.random() > 0.15:
@@ -283,7 +283,7 @@ def _wishes(rng: Random, world: World) -> Wishes:
 
 
 def contact_points(rng: Random, world: World) -> list[str]:
-    """URLs of some agents, in random order; of all instances if an address has several."""
+    """URLs of some agents, in random order; for an address with several instances, the URLs of all of them."""
     nodes = list(world.nodes)
     rng.shuffle(nodes)
     some = nodes[: rng.randint(1, len(nodes))]
