@@ -54,7 +54,7 @@ def lowered(verdict: Verdict, code: str) -> list[Severity]:
 
 
 def test_a_ticket_of_a_leased_node_is_a_note() -> None:
-    """If only the leased node costs ranges the warning level, this is a note with the owner of the lease."""
+    """Ranges that only the leased node makes unavailable at the warning level are a note that names the owner."""
     verdict = judged(six(3), lease(3))
     assert verdict.severity is Severity.OK
     assert findings(verdict)["unavailable"] == [
