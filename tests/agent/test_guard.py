@@ -194,7 +194,7 @@ def test_headers_may_be_configured(tmp_path: Path, world: World) -> None:
 def test_a_bug_is_answered_as_one(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """500 in the route's format, without the stack; one line is logged, and the connection stays open."""
+    """The answer is 500 in the route's format, without the stack; one line is logged; the connection stays open."""
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     monkeypatch.setattr(world.agent, "readings", lambda: 1 / 0)
     complaints: list[str] = []

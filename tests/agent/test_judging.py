@@ -104,7 +104,7 @@ def test_what_changes_is_judged_anew(change: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_any_order_of_changes_gives_the_judgements_that_are_made_anew() -> None:
-    """Times may also go back, as they do when a clock is set."""
+    """The times of snapshots also go back, as they do when a clock is set."""
     rng = random.Random(1)  # noqa: S311 - no secret
     judge = Judging(Gate())
     seen, given = SEEN, GIVEN

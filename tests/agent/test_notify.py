@@ -168,7 +168,7 @@ def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_the_watchdog_is_fed_while_polls_go_on(ours: Clusters, tmp_path: Path) -> None:
-    """Only while every cluster is polled; not while one hangs, even if the others go on; and again when it goes on."""
+    """It is fed while every cluster is polled; not while one hangs, even if others go on; again once it goes on."""
     ours.write("orders-prod", "slow")
     with service(ours.path, tmp_path) as running:
         running.hears("READY=1")

@@ -192,7 +192,7 @@ def test_gossip_off(states: States) -> None:
 
 
 def test_paused_node(states: States) -> None:
-    """As soon as it stops answering it is a gap; once it is convicted it is down."""
+    """It is a gap as soon as it stops answering, and down once it is convicted."""
     states.victim.pause()
     code, line = queries.ringcheck("check", "-H", states.victim.address, "-t", "2s")
     assert (code, line[:10]) == (3, "UNKNOWN - ")

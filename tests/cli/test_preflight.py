@@ -121,7 +121,7 @@ class Clock:
 def test_readings_in_a_row(
     options: list[str], readings: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As many polls as needed: a safe series is finished even after --wait is over; an unsafe reading ends it."""
+    """As many polls as needed are made: a safe series is finished even after --wait; an unsafe reading ends it."""
     snapshots = {"s": article.snapshot(), "u": article.snapshot(["10.0.0.3"])}
     left, clock = list(readings), Clock()
 

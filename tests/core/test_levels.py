@@ -69,7 +69,7 @@ def watched(rule: Rule) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> None:
-    """So watching only the stronger level hides nothing."""
+    """If the stronger level is served the weaker one is too, so watching only the stronger one hides nothing."""
     shown = state(seed)
     for strong, weaker in WEAKER.items():
         for weak in weaker:

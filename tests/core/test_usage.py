@@ -124,7 +124,7 @@ def test_a_node_that_has_just_been_added_leaves_the_window_whole() -> None:
 
 
 def test_a_quick_restart_leaves_the_window_whole() -> None:
-    """From the last reading to the new process it took less than the patience; otherwise the window starts anew."""
+    """The new process starts within the patience after the last reading; after a longer time the window starts anew."""
     whole = after((0, [node()]), (WINDOW, [node()]))
     quick = after((WINDOW + 90, [node(started=START + WINDOW + 40)]), evidence=whole)
     assert quick.whole(START + WINDOW + 90, WINDOW)

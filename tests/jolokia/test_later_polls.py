@@ -260,7 +260,7 @@ def test_nothing_is_kept_of_a_node_that_has_left() -> None:
 
 
 def test_views_that_say_the_same_are_not_judged_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a view says something else they are; snapshots equal those of a source that never polled before."""
+    """Once a view says something else, it is judged; snapshots equal those of a source that never polled before."""
     anew: list[object] = []
 
     def judging(seen: Snapshot) -> Snapshot:

@@ -427,7 +427,7 @@ def test_series_are_joined_from_kept_texts(accept: str) -> None:
 
 
 def test_what_has_not_changed_is_not_encoded_again() -> None:
-    """Only those of a cluster's families are encoded that have a new sample; nothing of a removed cluster is kept."""
+    """Only a cluster's families with a new sample are encoded; nothing of a removed cluster is kept."""
     cache = SeriesCache()
     encoded: list[list[str]] = []
     verdict = assess(article.snapshot(), Policy())

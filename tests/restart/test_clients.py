@@ -122,7 +122,7 @@ def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -
 
 
 def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
-    """In a cluster of a thousand nodes not all must be asked every two seconds."""
+    """A cluster of a thousand nodes must not be asked as a whole every two seconds."""
     with staged(tmp_path, 3) as stage:
         node, peer = stage.names[0], stage.cluster.nodes[1]
         read, asked = stage.environment.client_counters, list[set[str]]()
