@@ -158,9 +158,13 @@ class Admission:
         except (SourceError, DataError) as error:
             if not down or (isinstance(error, SourceError) and error.kind == "denied"):
                 why = f"the start time of the process of {address} can't be read: {error}"
-                raise (NotNow(why) if self._leased_to_others(address) else Halt("refused", why)) from None
+                raise self._unreachable(address, why) from None
             started = None
         return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started), words=words)
+
+    def _unreachable(self, address: str, why: str) -> Exception:
+        """A refusal because of a node that can't be reached; if another run restarts that node, it is for now only."""
+        return NotNow(why) if self._leased_to_others(address) else Halt("refused", why)
 
     def _leased_to_others(self, address: str) -> bool:
         """Whether another run holds a lease on one of the nodes, perhaps taken since the poll."""
@@ -173,6 +177,7 @@ class Admission:
 
         Raises:
             Halt: if this host can't reach it.
+            NotNow: if another run restarts the node.
         """
         environment = self.context.environment
         up = [task for task in tasks if task.target.started_at is not None]
@@ -181,7 +186,8 @@ class Admission:
             where = clients.get(task.node.address)
             if where and task.node.native_transport_running and not environment.answers_cql(*where):
                 text = f"the CQL port {where[0]}:{where[1]} of {task.node.address} can't be reached from here"
-                raise Halt("refused", f"{text}: name the port with --cql-port, or skip the check with --no-cql")
+                why = f"{text}: name the port with --cql-port, or skip the check with --no-cql"
+                raise self._unreachable(task.node.address, why)
             task.target = replace(task.target, client=where)
 
     # The lease

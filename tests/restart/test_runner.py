@@ -423,6 +423,32 @@ def test_a_node_that_can_not_be_asked_is_awaited_if_another_run_restarts_it(
         assert (report.outcome, report.why) == (outcome, why and f"{why}its MBeans are not there yet")
 
 
+@pytest.mark.parametrize(("leased", "outcome"), [(True, "done"), (False, "refused")])
+def test_a_cql_port_that_another_run_has_closed_is_awaited(
+    leased: bool,  # noqa: FBT001 - one of two cases
+    outcome: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other run may have stopped the node since its start time was read; if there is no lease, the run ends."""
+    with staged(tmp_path, 3) as stage:
+        real, asked = stage.environment.answers_cql, list[str]()
+
+        def answers_cql(host: str, port: int) -> bool:
+            asked.append(host)
+            if len(asked) == 2:
+                stage.store.remove([host], "you@there")
+            if len(asked) > 1:
+                return real(host, port)
+            if leased:
+                stage.store.add([other(stage.names[0])])
+            return False
+
+        monkeypatch.setattr(stage.environment, "answers_cql", answers_cql)
+        report = stage.roll(stage.names[0], wait=30.0)
+        assert (report.outcome, "the CQL port" in report.why) == (outcome, not leased)
+
+
 @pytest.mark.slow
 def test_two_runs_over_one_cluster_take_turns(tmp_path: Path) -> None:
     """No two of their nodes are ever down at once, and both runs are done in the end."""
