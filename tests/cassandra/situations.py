@@ -163,7 +163,7 @@ def host_id_of(node: RealNode) -> str:
 def removal(node: RealNode) -> Iterator[None]:
     """`nodetool removenode` of a dead node: in progress within the context, finished after it."""
     cluster, coordinator = node.cluster, node.cluster.node(1)
-    _load(cluster)
+    _load(cluster, "nts_2")
     removing = Thread(target=coordinator.nodetool, args=("removenode", host_id_of(node)), kwargs={"timeout": 300})
     removing.start()
 
@@ -182,20 +182,31 @@ def removal(node: RealNode) -> Iterator[None]:
         wait_forgotten(node)
 
 
-def _load(cluster: RealCluster) -> None:
-    """Give the removal something to stream."""
+def _load(cluster: RealCluster, keyspace: str) -> None:
+    """Give a removal or a decommission something to stream."""
     with cluster.session(1, timeout=60) as session:
         # Compressed tables are throttled by chunks of 10 MB on 3.11: not at all.
         plain = "WITH compression = {'enabled': 'false'}"
-        session.execute(f"CREATE TABLE IF NOT EXISTS nts_2.load (k int PRIMARY KEY, v blob) {plain}")
-        insert = session.prepare("INSERT INTO nts_2.load (k, v) VALUES (?, ?)")
+        session.execute(f"CREATE TABLE IF NOT EXISTS {keyspace}.load (k int PRIMARY KEY, v blob) {plain}")
+        insert = session.prepare(f"INSERT INTO {keyspace}.load (k, v) VALUES (?, ?)")  # noqa: S608 - our own names
         rows = [(key, os.urandom(100_000)) for key in range(_LOAD)]
         execute_concurrent_with_args(session, insert, rows, concurrency=8)
 
 
+def let_leaving_last(cluster: RealCluster, keyspace: str) -> None:
+    """Load a keyspace and slow down streams, so that a decommission that starts now lasts for minutes."""
+    _load(cluster, keyspace)
+    for node in cluster.members:
+        _throttle(node, STREAM_MEGABITS)
+
+
 def _unthrottle(node: RealNode) -> None:
-    unlimited = {"attribute": "StreamThroughputMbPerSec", "value": 0}
-    node.oracle.ask({"type": "write", "mbean": STORAGE_SERVICE, **unlimited})
+    _throttle(node, 0)
+
+
+def _throttle(node: RealNode, megabits: int) -> None:
+    limit = {"attribute": "StreamThroughputMbPerSec", "value": megabits}
+    node.oracle.ask({"type": "write", "mbean": STORAGE_SERVICE, **limit})
 
 
 def assassinate(node: RealNode) -> None:
