@@ -296,6 +296,12 @@ class Roster:
         owners = host_ids if testimony.owners is None else testimony.owners
         return frozenset(endpoint for endpoint in owners if self.index_of(endpoint, host_ids) is None)
 
+    def owners_denied(self, testimony: Testimony) -> list[str]:
+        """Addresses of the members that own tokens by this testimony, and none by those that count."""
+        host_ids = testimony.host_ids or _NO_HOST_IDS
+        indexes = {self.index_of(endpoint, host_ids) for endpoint in testimony.owners or ()}
+        return [one.address for index, one in enumerate(self.members) if index in indexes and one.owns is False]
+
     def unexplained(self, testimony: Testimony) -> bool:
         """Whether a testimony lists an endpoint that is not a member, or does not list every member."""
         host_ids = testimony.host_ids or _NO_HOST_IDS

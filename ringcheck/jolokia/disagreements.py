@@ -45,12 +45,21 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
     """A problem for each set of token owners known only to nodes whose reports on the members do not count.
 
     Such a node is drained, starts, or has gossip switched off. Either the owners have left since, or the other nodes
-    have lost them. A node that has left the ring itself is not believed.
+    have lost them. A node that has left the ring itself is not believed. An owner that the other nodes know without
+    tokens, for example as joining, makes the ring that they report doubtful.
     """
     observers: dict[frozenset[str], list[Member]] = defaultdict(list)
+    denied: dict[str, list[str]] = defaultdict(list)
     idle_reports = (item for item in reports if not believable(item.report) and item.report.mode not in _NEVER_BELIEVED)
     for member, agent, report in idle_reports:
-        observers[membership.roster.owners_beyond(testimony(agent, report))].append(member)
+        statement = testimony(agent, report)
+        observers[membership.roster.owners_beyond(statement)].append(member)
+        for address in membership.roster.owners_denied(statement):
+            denied[address].append(member.address)
+    for address, names in denied.items():
+        verb = "knows" if len(names) == 1 else "know"
+        text = f"{listed(names)} {verb} {address} as a token owner, and no node whose report counts does"
+        yield Problem("ring_behind", address, text)
     observers.pop(frozenset(), None)
     for endpoints, idle in observers.items():
         names = [member.address for member in idle]

@@ -305,6 +305,27 @@ def test_a_member_that_only_an_idle_node_knows_blocks_the_gate(state: dict[str, 
     assert ("view_disagreement", text) in {(one.code, one.summary) for one in decision.reasons if one.blocks}
 
 
+def test_an_owner_that_is_joining_for_the_serving_nodes_makes_their_ring_doubtful() -> None:
+    """A drained node knows itself as an owner; the others have an old movement of it, and a ring without its tokens."""
+    lab, rest = Lab(), Lab(2)
+    for address in (ONE, TWO):
+        lab.nodes[address] = rest.nodes[address]
+        lab.lists(address, "JoiningNodes", [THREE])
+        lab.lists(address, "UnreachableNodes", [THREE])
+        lab.nodes[address].attributes["EndpointWithPortToHostId"] |= {lab.endpoint(THREE): lab.host_id(THREE)}
+        lab.nodes[address].attributes["OwnershipWithPort"] = {lab.endpoint(ONE): 0.5, lab.endpoint(TWO): 0.5}
+    lab.nodes[THREE].attributes["OwnershipWithPort"] = {lab.endpoint(owner): 1 / 3 for owner in lab.addresses}
+    lab.nodes[THREE].attributes |= {"OperationMode": "DRAINED", "NativeTransportRunning": False}
+    with lab.running(ONE) as running:
+        for _ in range(2):
+            seen = running.poll()
+            [problem] = [one for one in seen.problems if one.code == "ring_behind"]
+            text = f"{THREE} knows {THREE} as a token owner, and no node whose report counts does"
+            assert (problem.subject, problem.summary) == (THREE, text)
+        lab.nodes[THREE].attributes["OperationMode"] = "DECOMMISSIONED"
+        assert "ring_behind" not in {one.code for one in running.poll().problems}
+
+
 def test_a_member_that_a_decommissioned_node_knows_is_gone() -> None:
     """The ring of a node that has left stays as it was."""
     lab, rest = Lab(4), Lab(2)
