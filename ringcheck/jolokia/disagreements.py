@@ -57,16 +57,14 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
         for address in membership.roster.owners_denied(statement):
             denied[address].append(member.address)
     for address, names in denied.items():
-        verb = "knows" if len(names) == 1 else "know"
-        text = f"{listed(names)} {verb} {address} as a token owner, and no node whose report counts does"
+        text = f"{_know(names)} {address} as a token owner, and no node whose report counts does"
         yield Problem("ring_behind", address, text)
     observers.pop(frozenset(), None)
     for endpoints, idle in observers.items():
         names = [member.address for member in idle]
-        verb = "knows" if len(names) == 1 else "know"
         known = listed(sorted(map(ip_of, endpoints), key=by_address))
         what = "a member" if len(endpoints) == 1 else "members"
-        text = f"{listed(names)} {verb} {known} as {what}, and no node whose report counts does"
+        text = f"{_know(names)} {known} as {what}, and no node whose report counts does"
         yield Problem("unconfirmed_member", names[0], text)
 
 
@@ -94,12 +92,13 @@ def unconfirmed_addresses(
             nameless[key] = _without_host_id(membership, statement)
         for owner in nameless[key] if believable(report) else ():
             observers[owner].append(member.address)
-    for member, agent, report in reports if observers else ():
-        if _gives_itself(member, testimony(agent, report)) or agent in agents_at(member.endpoint):
-            observers.pop(member, None)
+    for member, agent, report in reports:
+        if member in observers and (
+            _gives_itself(member, testimony(agent, report)) or agent in agents_at(member.endpoint)
+        ):
+            del observers[member]
     for member, names in observers.items():
-        verb = "knows" if len(names) == 1 else "know"
-        text = f"{listed(names)} {verb} {member.address} without its host id, and the node does not confirm its address"
+        text = f"{_know(names)} {member.address} without its host id, and the node does not confirm its address"
         yield Problem("unconfirmed_address", member.address, text)
 
 
@@ -139,6 +138,10 @@ def answering_twice(membership: Membership, reports: Iterable[AgentReport]) -> I
         if len(by_generation) > 1:
             subject = addresses.get(host_id, membership.cluster)
             yield Problem("duplicate_host_id", subject, _answer_twice(host_id, by_generation.values()))
+
+
+def _know(observers: Sequence[str]) -> str:
+    return f"{listed(observers)} {'knows' if len(observers) == 1 else 'know'}"
 
 
 def _do_not_know(observers: Sequence[str], members: Iterable[str]) -> str:
