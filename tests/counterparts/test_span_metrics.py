@@ -63,7 +63,10 @@ def exporting(spans: Counter[tuple[str, str]]) -> Iterator[int]:
 
 @contextmanager
 def prometheus(folder: Path, exporter: int) -> Iterator[str]:
-    """A Prometheus that scrapes the exporter every second; returns its URL."""
+    """A Prometheus that scrapes the exporter every second and has its first samples; returns its URL.
+
+    To an agent that queries earlier, old series look new.
+    """
     program, port = required("prometheus"), free_port()
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
@@ -75,7 +78,12 @@ def prometheus(folder: Path, exporter: int) -> Iterator[str]:
         f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with daemon(command, folder / "prometheus.log", lambda: requests.get(f"{url}/-/ready", timeout=5).ok, PATIENCE):
+
+    def scraped() -> bool:
+        answer = requests.get(f"{url}/api/v1/query", params={"query": QUERY}, timeout=5)
+        return answer.ok and bool(answer.json()["data"]["result"])
+
+    with daemon(command, folder / "prometheus.log", scraped, PATIENCE):
         yield url
 
 
