@@ -54,9 +54,7 @@ class ContestedMovements:
             evidence: with the views.
         """
         self._evidence = evidence
-        # Of a thousand views most are equal.
-        distinct = {id(lists): lists for lists in map(evidence.liveness, evidence.usable)}
-        self._known = {key: _movements(lists) for key, lists in distinct.items()}
+        self._known = {id(lists): _movements(lists) for lists, _ in evidence.observers_of}
 
     @cached_property
     def _between_views(self) -> frozenset[Movement]:

@@ -125,16 +125,26 @@ class Evidence:
 
     def down(self, view: View) -> frozenset[int]:
         """Indexes of the nodes that a coordinator does not reach; equal sets are one object."""
-        reached = self.liveness(view).reached
+        return self._not_in(self.liveness(view).reached)
+
+    def _not_in(self, reached: frozenset[int]) -> frozenset[int]:
         down = self._down.get(reached)
         if down is None:
             down = self._down[reached] = self._all_nodes - reached
         return down
 
     @cached_property
+    def observers_of(self) -> tuple[tuple[Liveness, tuple[str, ...]], ...]:
+        """The distinct lists of the views that count, with their observers: of a thousand views most are equal."""
+        groups: dict[int, tuple[Liveness, list[str]]] = {}
+        for view in self.usable:
+            lists = self.liveness(view)
+            groups.setdefault(id(lists), (lists, []))[1].append(view.observer)
+        return tuple([(lists, tuple(observers)) for lists, observers in groups.values()])
+
+    @property
     def _lists(self) -> tuple[Liveness, ...]:
-        """The distinct lists of the views that count: of a thousand views most are equal."""
-        return tuple({id(lists): lists for lists in map(self.liveness, self.usable)}.values())
+        return tuple([lists for lists, _ in self.observers_of])
 
     # Coordinators, for health
 
@@ -158,10 +168,16 @@ class Evidence:
     def _distinct(self, views: Iterable[View]) -> tuple[Outlook, ...]:
         groups: dict[tuple[frozenset[int], Behaviour], list[str]] = defaultdict(list)
         for view in views:
-            for behaviour in self.behaviours(view):
-                groups[self.down(view), behaviour].append(view.observer)
+            down, behaviours = self._seen_by[view.observer]
+            for behaviour in behaviours:
+                groups[down, behaviour].append(view.observer)
         ordered = sorted(groups.items(), key=lambda item: (min(item[1]), item[0][1]))
         return tuple(Outlook(tuple(sorted(observers)), down, behaviour) for (down, behaviour), observers in ordered)
+
+    @cached_property
+    def _seen_by(self) -> dict[str, tuple[frozenset[int], tuple[Behaviour, ...]]]:
+        """What each observer whose view counts does not reach, and the behaviours that it may have."""
+        return {view.observer: (self.down(view), self.behaviours(view)) for view in self.usable}
 
     def behaviours(self, view: View) -> tuple[Behaviour, ...]:
         """The behaviours that the coordinator of a view may have."""
@@ -194,7 +210,7 @@ class Evidence:
     @cached_property
     def not_reached(self) -> frozenset[int]:
         """Nodes that some view that counts does not reach."""
-        return frozenset().union(*{self.down(view) for view in self.usable})
+        return frozenset().union(*(self._not_in(lists.reached) for lists in self._lists))
 
     @cached_property
     def listed_live(self) -> frozenset[int]:
@@ -288,9 +304,9 @@ class Evidence:
     def seen_down_by(self) -> dict[int, tuple[str, ...]]:
         """Nodes that some view that counts does not reach, with the addresses of the observers, sorted."""
         blind: dict[int, list[str]] = defaultdict(list)
-        for view in self.usable:
-            for index in self.down(view):
-                blind[index].append(view.observer)
+        for lists, observers in self.observers_of:
+            for index in self._not_in(lists.reached):
+                blind[index] += observers
         return {index: tuple(sorted(observers)) for index, observers in blind.items()}
 
     @cached_property
@@ -311,14 +327,14 @@ class Evidence:
     def partition(self) -> tuple[tuple[str, ...], ...]:
         """Groups of observers that reach no observer of another group; empty if the observers can't be grouped so."""
         observers_of: dict[frozenset[int], list[str]] = defaultdict(list)
-        for view in self.usable:
-            observers_of[self.liveness(view).reached].append(view.observer)
+        for lists, observers in self.observers_of:
+            observers_of[lists.reached] += observers
         if len(observers_of) == 1:
             return ()
         observing = frozenset(self.snapshot.index[view.observer] for view in self.usable)
         sides: dict[frozenset[int], list[str]] = defaultdict(list)
-        for reached, observers in observers_of.items():
-            sides[reached & observing] += observers
+        for reached, together in observers_of.items():
+            sides[reached & observing] += together
         disjoint = len(sides) > 1 and sum(map(len, sides)) == len(frozenset().union(*sides))
         return tuple(sorted(tuple(sorted(observers)) for observers in sides.values())) if disjoint else ()
 
@@ -415,9 +431,9 @@ class Evidence:
     def in_both_lists(self) -> dict[int, tuple[str, ...]]:
         """Nodes that a view that counts lists as live and as unreachable, with the observers."""
         contradicting: dict[int, list[str]] = defaultdict(list)
-        for view in self.usable:
-            for index in self.liveness(view).both:
-                contradicting[index].append(view.observer)
+        for lists, observers in self.observers_of:
+            for index in lists.both:
+                contradicting[index] += observers
         return {index: tuple(sorted(observers)) for index, observers in sorted(contradicting.items())}
 
     @cached_property

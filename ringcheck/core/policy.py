@@ -6,7 +6,7 @@ Owns severities, Nagios ranges, rules and the default policy. Knows nothing of w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache, total_ordering
@@ -146,6 +146,7 @@ class Rule:
         others: further thresholds, with their severities: clients can use levels that do not include each other.
         auto: the tiers, `critical` and `warning`, whose levels follow the queries. Their thresholds here are those that
             hold as long as nothing is known of the queries.
+        tiers: its thresholds, each with the severity of its loss.
     """
 
     keyspaces: tuple[str, ...]
@@ -156,17 +157,20 @@ class Rule:
     by_cassandra: bool = False
     others: tuple[tuple[Severity, Threshold], ...] = ()
     auto: frozenset[str] = frozenset()
+    tiers: tuple[tuple[Severity, Threshold], ...] = field(init=False, repr=False, compare=False)
+    _at: dict[object, list[tuple[Severity, Threshold]]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        second = Severity.CRITICAL if self.by_cassandra else Severity.WARNING
+        both = ((Severity.CRITICAL, self.critical), (second, self.warning))
+        tiers = (*((severity, threshold) for severity, threshold in both if threshold), *self.others)
+        object.__setattr__(self, "tiers", tiers)
 
     def matches(self, keyspace: str) -> bool:
         """Whether a pattern names the keyspace."""
         return any(fnmatchcase(keyspace, pattern) for pattern in self.keyspaces)
-
-    @property
-    def tiers(self) -> tuple[tuple[Severity, Threshold], ...]:
-        """Its thresholds, each with the severity of its loss."""
-        second = Severity.CRITICAL if self.by_cassandra else Severity.WARNING
-        both = ((Severity.CRITICAL, self.critical), (second, self.warning))
-        return (*((severity, threshold) for severity, threshold in both if threshold), *self.others)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -175,8 +179,11 @@ class Rule:
 
     def at(self, level: Level, client: str | None) -> list[tuple[Severity, Threshold]]:
         """Its thresholds at a level for the clients of a datacenter, the loudest first."""
-        here = [(severity, threshold) for severity, threshold in self.tiers if threshold.watches(level, client)]
-        return sorted(here, key=lambda tier: tier[0], reverse=True)
+        found = self._at.get((level, client))
+        if found is None:
+            here = [(severity, threshold) for severity, threshold in self.tiers if threshold.watches(level, client)]
+            found = self._at[level, client] = sorted(here, key=lambda tier: tier[0], reverse=True)
+        return found
 
 
 DEFAULT = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))

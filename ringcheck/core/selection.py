@@ -6,6 +6,7 @@ Verdict and gate share it, so that they can't differ in what they look at.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
@@ -77,12 +78,16 @@ class Scope:
         return [(name, rule) for name, rule in rules if not rule.ignore]
 
     def _rule(self, keyspace: str) -> Rule:
-        level = self.auth_level or Level.LOCAL_QUORUM  # an unknown level is a finding of its own
-        versions = [release(node.release_version) for node in self.snapshot.nodes if node.release_version]
-        auth = auth_rule(level, older_coordinators=any(version < (4, 1) for version in versions))
         named = bool(self._patterns)
-        rule = self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=auth)
+        rule = self.policy.rule(keyspace, authenticates=self._authenticates, named=named, auth=self._auth_rule)
         return followed(rule, keyspace, self.policy.observed)
+
+    @cached_property
+    def _auth_rule(self) -> Rule:
+        """The rule for system_auth if clients log in; an unknown level is a finding of its own."""
+        releases = {node.release_version for node in self.snapshot.nodes if node.release_version}
+        older = any(release(text) < (4, 1) for text in releases)
+        return auth_rule(self.auth_level or Level.LOCAL_QUORUM, older_coordinators=older)
 
     @property
     def _authenticates(self) -> bool:
