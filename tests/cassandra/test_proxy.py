@@ -1,9 +1,8 @@
-"""Nodes without Jolokia, whose JMX ports `ringcheck jmx-proxy` reads: commands, queries, a rolling restart."""
+"""Nodes without Jolokia, whose JMX ports `ringcheck jmx-proxy` reads: commands, queries, the agent."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,21 +11,8 @@ from ringcheck.agent.service import Agent
 from ringcheck.config import load
 from tests.cassandra import queries
 from tests.cassandra.cluster import wait_until
-from tests.cassandra.load import Load
 from tests.cassandra.oracle import STORAGE_SERVICE, Oracle, OracleError
 from tests.cassandra.queries import Lab, network, ringcheck, simple
-from tests.cassandra.test_roll import (
-    TIMEOUTS,
-    TOKENS,
-    Roll,
-    addresses,
-    assert_nothing_lost,
-    harness,
-    processes,
-    quiet,
-    served_by_all,
-    stops,
-)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
 DEFAULT_RELEASES = ("5.0.8",)
+TOKENS = 8  # of each node
 KEYSPACES = (simple(1), simple(2), simple(3), network("nts_3", dc1=3), network("nts_2", dc1=2))
 
 # A quorum of two replicas survives no stop.
@@ -158,18 +145,3 @@ def test_the_agent_watches_through_the_proxy(lab: Lab, tmp_path: Path) -> None:
     finally:
         assert agent.stop(60)
     assert "CRITICAL" not in {name for name, _ in seen}
-
-
-def test_a_rolling_restart_loses_no_query(real_cluster: ClusterFactory, cassandra_release: str, tmp_path: Path) -> None:
-    """The gate, drain, restart and readiness of each node work through the proxy, under load, on a separate cluster."""
-    cluster = real_cluster(cassandra_release, jolokia="none", num_tokens=TOKENS, yaml=TIMEOUTS)
-    before = processes(cluster)
-    with Load(cluster, tmp_path) as load:
-        begin = quiet(load)
-        # With the load, two clusters and the proxies on two cores, a poll can take longer than the default allows.
-        roll = Roll(cluster, tmp_path, "-t", "60s", "--exec", harness(cluster, "restart", "--hard"))
-        roll.finish(roll.start())
-        served_by_all(load, cluster)
-    assert not set(before.values()) & set(processes(cluster).values())
-    assert {event["node"] for event in roll.of("back")} == addresses(cluster), roll.said
-    assert_nothing_lost(load.traffic().between(begin, time.time()), stops(roll.events), addresses(cluster))
