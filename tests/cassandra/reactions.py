@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.cassandra.queries import Outcome, Query
 
 LEVEL = "LOCAL_QUORUM"
+STREAM_MANAGER = "org.apache.cassandra.net:type=StreamManager"
 ORDERS = network("orders", dc1=3)
 LONE = network("lone", dc1=1)
 SECONDS = 300.0
@@ -90,13 +91,16 @@ class Ring:
         return found["decision"], {reason["code"] for reason in found["reasons"] if reason["blocks"]}
 
     def may(self, action: str, *arguments: str) -> None:
-        """Wait until an action is safe: the nodes may have just noticed each other."""
+        """Wait until an action is safe: the nodes may have just noticed each other, and streams may go on."""
 
         def lacking() -> str:
             found = self.ask(action, *arguments)
-            return "" if found["decision"] == "safe" else json.dumps(found["reasons"])
+            if found["decision"] == "safe":
+                return ""
+            streams = {node.address: node.read("CurrentStreams", mbean=STREAM_MANAGER) for node in self.up}
+            return json.dumps([found["reasons"], streams])
 
-        wait_until(lacking, 60, f"{action} is not safe:", self.cluster)
+        wait_until(lacking, 180, f"{action} is not safe:", self.cluster)
 
     # Queries
 
