@@ -41,7 +41,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.decommission import decommission_reasons
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
-from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop
+from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop, without_implied
 from ringcheck.core.maintenance import release_of, under_lease
 from ringcheck.core.movements import RangeMovement
 from ringcheck.core.reasons import (
@@ -240,7 +240,8 @@ class Gatekeeper:
             leaves = action == "decommission"
             reasons += decommission_reasons(self.scope, known) if leaves else movement.reasons()
             reasons += self._lost_meanwhile(movement, known)
-        final = ordered(map(self._allowed, without_notes_of_blocking_leases(reasons)))
+        reasons = [self._allowed(reason) for reason in without_notes_of_blocking_leases(reasons)]
+        final = ordered(without_implied(self.stakes, reasons))
         return Decision(
             snapshot=self.snapshot,
             decision=answer(final),
@@ -291,7 +292,8 @@ class Gatekeeper:
 
     def obstacles(self) -> tuple[Reason, ...]:
         """The reasons that keep every node from stopping, whichever is asked for."""
-        return ordered(self._blocking_all([*self.refusals, *self._outages(frozenset())]))
+        blocking = self._blocking_all([*self.refusals, *self._outages(frozenset())])
+        return ordered(without_implied(self.stakes, blocking))
 
     def _blocking_all(self, reasons: Iterable[Reason]) -> list[Reason]:
         allowed = map(self._allowed, reasons)

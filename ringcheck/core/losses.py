@@ -203,6 +203,31 @@ def lost(code: str, stake: Stake, ranges: int, share: float, **fields: object) -
     return reason(code, stake.keyspaces[0], text, ranges=ranges, share=share, **stake.fields, **fields)
 
 
+def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[Reason]:
+    """The reasons without those of default levels beside a reason about the same keyspaces at another level.
+
+    A reason that blocks is left out only beside one that blocks too, and with the same answer.
+
+    Args:
+        stakes: all of them; they know which levels are kept by default.
+        reasons: with their final `blocks`.
+    """
+    by_default = {(stake.keyspaces, stake.level, stake.client) for stake in stakes if stake.by_default}
+    told = list(reasons)
+
+    def implied(one: Reason) -> bool:
+        return (one.keyspaces, one.level, one.datacenter) in by_default and any(
+            other.level is not one.level
+            and other.datacenter == one.datacenter
+            and set(other.keyspaces).issuperset(one.keyspaces)
+            and (not one.blocks or (other.blocks and other.kind.answer == one.kind.answer))
+            for other in told
+            if other.ranges is not None
+        )
+
+    return [one for one in told if not implied(one)] if by_default else told
+
+
 def lost_before(snapshot: Snapshot, stake: Stake, down: frozenset[int], health: LevelHealth, *, blocks: bool) -> Reason:
     """The reason that a stake is lost before the stop, with these nodes down."""
     if stake.metadata:

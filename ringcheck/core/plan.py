@@ -23,7 +23,7 @@ from ringcheck.core.findings import kind_of as finding_kind
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.health import RingState
 from ringcheck.core.limits import NumberedNodes, limits_of, stakes_by_ring
-from ringcheck.core.losses import losses_alone, lost_by_the_stop
+from ringcheck.core.losses import losses_alone, lost_by_the_stop, without_implied
 from ringcheck.core.reasons import REASONS, Reason, reason
 from ringcheck.core.reasons import kind_of as reason_kind
 from ringcheck.core.ring import COORDINATING, Node, View
@@ -285,7 +285,7 @@ def reasons_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[R
         for node, loss in losses_alone(stake, state, snapshot.layout, nodes - keeper.uncounted).items():
             after = RingState(stake.ring, snapshot.layout, state.space, state.down | {node})
             reasons[node] += lost_by_the_stop(snapshot, stake, after, loss)
-    return reasons
+    return {node: without_implied(keeper.stakes, of_node) for node, of_node in reasons.items()}
 
 
 def _by_numbers(address: str) -> list[int | str]:

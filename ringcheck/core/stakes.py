@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from ringcheck.core.consistency import UnknownReplicationError
 from ringcheck.core.headroom import demands_of
@@ -30,6 +30,10 @@ STATED = "its replication is stated under `replication:`"
 """What lifts a reason of class UNKNOWN about a keyspace whose replication can't be read."""
 
 
+_Kept: TypeAlias = "tuple[bool, Level, str | None]"
+"""Whether a level is kept by default only, the level, and the clients' datacenter."""
+
+
 class StakeFields(TypedDict):
     """The fields of a reason that say which keyspaces, level and clients it is about."""
 
@@ -50,6 +54,7 @@ class Stake:
         client: the clients' datacenter of LOCAL levels, None for the others.
         demands: what each operation of the level demands of a range.
         rules: where the demands come from.
+        by_default: whether the level is the critical one of keyspaces without a rule.
     """
 
     keyspaces: tuple[str, ...]
@@ -58,6 +63,7 @@ class Stake:
     client: str | None
     demands: tuple[Demand, ...]
     rules: Rules
+    by_default: bool = False
 
     @property
     def metadata(self) -> bool:
@@ -108,10 +114,16 @@ class StakeFinder:
         """All stakes of keyspaces; none while no view counts. Fills `unjudged` as it goes."""
         behaviours = sorted({outlook.behaviour for outlook in self._scope.evidence.outlooks(())})
         for ring in self._scope.snapshot.rings:
-            for (level, client), keyspaces in self._levels(ring).items():
+            for (by_default, level, client), keyspaces in self._levels(ring).items():
                 for demands, rules in self._demands(ring, keyspaces, level, client, behaviours).items():
                     yield Stake(
-                        keyspaces=keyspaces, ring=ring, level=level, client=client, demands=demands, rules=rules
+                        keyspaces=keyspaces,
+                        ring=ring,
+                        level=level,
+                        client=client,
+                        demands=demands,
+                        rules=rules,
+                        by_default=by_default,
                     )
 
     def metadata_stakes(self) -> Iterator[Stake]:
@@ -121,28 +133,31 @@ class StakeFinder:
             demands = tuple(demands_of(LEVEL, None, rules).values())
             yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
 
-    def _levels(self, ring: Ring) -> dict[tuple[Level, str | None], tuple[str, ...]]:
-        """The levels that a ring must keep, by level and client datacenter, each with the keyspaces that need it."""
-        keyspaces: dict[tuple[Level, str | None], list[str]] = {}
+    def _levels(self, ring: Ring) -> dict[_Kept, tuple[str, ...]]:
+        """What a ring must keep, each with the keyspaces that need it."""
+        keyspaces: dict[_Kept, list[str]] = {}
         for name, rule in self._scope.chosen(ring):
             if not any(fnmatchcase(name, pattern) for pattern in self._accept):
-                for threshold in self._thresholds(name, rule):
+                for threshold, by_default in self._thresholds(name, rule):
                     for client in self._scope.clients(threshold.level, ring):
                         if threshold.watches(threshold.level, client):
-                            keyspaces.setdefault((threshold.level, client), []).append(name)
+                            keyspaces.setdefault((by_default, threshold.level, client), []).append(name)
         return {key: tuple(dict.fromkeys(names)) for key, names in keyspaces.items()}
 
-    def _thresholds(self, keyspace: str, rule: Rule) -> Iterator[Threshold]:
-        """The gate's own level, the critical levels of the rule, and the levels that clients use."""
+    def _thresholds(self, keyspace: str, rule: Rule) -> Iterator[tuple[Threshold, bool]]:
+        """The gate's own level, the critical levels of the rule, and the levels that clients use.
+
+        Each with whether it is kept only because the keyspace has no rule.
+        """
         if rule.by_cassandra:
-            yield from (threshold for _, threshold in rule.tiers)
+            yield from ((threshold, False) for _, threshold in rule.tiers)
             return
-        yield Threshold(self._level)
-        if rule is not DEFAULT:
-            yield from (threshold for severity, threshold in rule.tiers if severity is Severity.CRITICAL)
+        yield Threshold(self._level), False
+        critical = [threshold for severity, threshold in rule.tiers if severity is Severity.CRITICAL]
+        yield from ((threshold, rule is DEFAULT) for threshold in critical if threshold.level is not self._level)
         seen = self._scope.policy.observed
         for used in seen.of(keyspace) if seen else ():
-            yield Threshold(used.level, clients=(used.datacenter,) if used.datacenter else ())
+            yield Threshold(used.level, clients=(used.datacenter,) if used.datacenter else ()), False
 
     def _demands(
         self,

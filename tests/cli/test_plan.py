@@ -82,7 +82,7 @@ Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
         (["--dc", "dc2", "--max-batch", "1"], [[7], [8], [9], [10], [11], [12]]),
         (["--rack", "r2", "--dc", "dc1"], [[3, 4]]),
         (["10.0.0.12", "10.0.0.1", "host-3"], [[1, 12], [3]]),
-        (["--level", "ONE"], [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], [11, 12]]),
+        (["--level", "ONE"], [[1, 2, 3, 4, 7, 8, 9, 10], [5, 6, 11, 12]]),  # LOCAL_ONE is critical by default
     ],
 )
 def test_wishes(two_dcs: str, wishes: list[str], batches: list[list[int]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
-from ringcheck.core.policy import Policy
+from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.core.ring import Pending, Problem, Snapshot, View
 from ringcheck.errors import UsageError
 from tests import article
@@ -74,7 +74,7 @@ def test_safe_is_what_trying_shows(cluster: Cluster, level: str, data: st.DataOb
         frozenset().union(*cluster.live.values()),
     )
     decision = keeper(cluster, level, sorted(holders)).decide(sorted(candidates))
-    judged = list(cases(cluster, level))
+    judged = [*cases(cluster, level), *cases(cluster, "LOCAL_ONE")]  # the second is critical by default
     doubtful = (somewhere - (everywhere - holders)) - candidates
     lost = any(
         case.unserved(somewhere - gone - candidates, one) - case.unserved(somewhere - gone, one)
@@ -146,6 +146,31 @@ def test_two_of_three_must_not() -> None:
     assert (reason.ranges, reason.share, reason.lifts_when) == (768, 1.0, "more of their replicas are up")
     assert reason.example is not None
     assert reason.example.live == ("10.0.0.3",)
+
+
+@pytest.mark.parametrize(
+    ("replication", "places", "level", "stopped"),
+    [
+        ("NetworkTopologyStrategy {dc1=5}", ("dc1", "dc1"), Level.LOCAL_QUORUM, (1, 2)),  # LOCAL_QUORUM: never served
+        ("NetworkTopologyStrategy {dc1=3, dc2=3}", ("dc1", "dc1", "dc1", "dc2"), Level.LOCAL_QUORUM, (4,)),
+        ("NetworkTopologyStrategy {dc1=2, dc2=3}", ("dc1", "dc1", "dc2", "dc2", "dc2"), Level.QUORUM, (1, 2)),
+    ],
+)
+def test_the_default_critical_level_is_kept_too(
+    replication: str, places: tuple[str, ...], level: Level, stopped: tuple[int, ...]
+) -> None:
+    """A keyspace without a rule keeps LOCAL_ONE, as one with the same rule does."""
+    members = small.nodes(*places)
+    rows = [list(range(1, len(places) + 1))]
+    snapshot = small.snapshot(members, [small.ring("orders", replication, rows, len(places))])
+    names = [small.address(number) for number in stopped]
+    stated = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
+    for policy in (Policy(), stated):
+        decision = Gatekeeper(snapshot, policy, Gate(level=level)).decide(names)
+        assert decision.decision == "unsafe"
+        assert {why.level for why in decision.reasons if why.blocks} == {Level.LOCAL_ONE}
+    everything = Gate(level=level, allow=frozenset({"would_become_unavailable", "structurally_never_safe"}))
+    assert Gatekeeper(snapshot, Policy(), everything).decide(names).decision == "safe"
 
 
 def test_rf_one_can_never_pass() -> None:

@@ -17,7 +17,7 @@ from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder, Maintenance
-from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.core.policy import DEFAULT, Policy, Rule, Threshold
 from ringcheck.errors import RingcheckError
 from ringcheck.http.threads import WorkerThreads
 from ringcheck.jolokia.asking import ByThreads
@@ -189,8 +189,10 @@ def _asking(client: InProcess, *, threads: bool) -> ByThreads:
 
 
 def policy_of(world: World) -> Policy:
-    """The levels and datacenters that the owners want watched."""
+    """The levels and datacenters that the owners want watched; half of those with the default levels have no rule."""
     wishes = world.wishes
+    if (wishes.critical, wishes.warning) == tuple(map(str, DEFAULT.levels)) and world.seed % 2:
+        return Policy(client_datacenters=wishes.clients)
     critical, warning = (
         Threshold(level=Level(level)) if level else None for level in (wishes.critical, wishes.warning)
     )
