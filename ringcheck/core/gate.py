@@ -239,7 +239,7 @@ class Gatekeeper:
             movement = self._movement(known, action, newcomer)
             leaves = action == "decommission"
             reasons += decommission_reasons(self.scope, known) if leaves else movement.reasons()
-            reasons += self._lost_meanwhile(movement, known)
+            reasons += [*movement.unplaced(self.stakes), *self._lost_meanwhile(movement, known)]
         reasons = [self._allowed(reason) for reason in without_notes_of_blocking_leases(reasons)]
         final = ordered(without_implied(self.stakes, reasons))
         return Decision(

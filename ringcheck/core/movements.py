@@ -27,7 +27,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.actions import ACTIONS
-from ringcheck.core.consistency import META_STRATEGY, NETWORK_TOPOLOGY, with_pending
+from ringcheck.core.consistency import META_STRATEGY, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, with_pending
 from ringcheck.core.decommission import metadata_reasons, room_reasons
 from ringcheck.core.health import ring_state
 from ringcheck.core.losses import CandidateLoss, example_of, groups_of, loss_of
@@ -239,6 +239,35 @@ class RangeMovement:
     def _state(self, ring: Ring) -> RingState:
         everyone = frozenset(range(len(self._snapshot.nodes)))
         return ring_state(ring, self._snapshot.layout, self._scope.space, everyone - self._live)
+
+    # Placement
+
+    def unplaced(self, stakes: Iterable[Stake]) -> Iterator[Reason]:
+        """The reasons that a range may have too few replicas in the clients' datacenter once the action is done.
+
+        SimpleStrategy places replicas without regard to datacenters, and a change of the tokens' owners moves them.
+        """
+        owners = self._scope.evidence.owners
+        homes = {home for home, number in owners.items() if number} | (
+            {self._newcomer.datacenter} if self._newcomer else set()
+        )
+        if self._action == "replace" or len(homes) == 1:
+            return
+        told = set()
+        for stake in stakes:
+            strategy = (
+                stake.ring.replication.strategy if stake.ring.replication else "its strategy, which is not known,"
+            )
+            by_datacenter = stake.ring.replication is not None and strategy not in TOTAL_STRATEGIES
+            if stake.client is not None and not by_datacenter and stake.keyspaces not in told:
+                told.add(stake.keyspaces)
+                text = f"{strategy} places the replicas of {listed(stake.keyspaces)} without regard to datacenters"
+                yield reason(
+                    "placement_unknown",
+                    stake.keyspaces[0],
+                    f"{text}: afterwards a range may have too few {stake.where}",
+                    **stake.fields,
+                )
 
     # Nodes that are replaced together
 

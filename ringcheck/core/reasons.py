@@ -152,6 +152,13 @@ _KINDS = (
         lifts_when="no keyspace has replicas there; add the nodes, then alter the keyspaces and rebuild the nodes",
     ),
     ReasonKind(
+        code="placement_unknown",
+        answer="unsafe",
+        meaning="With `--action decommission`, `removenode` or `bootstrap` in a cluster of several datacenters: where "
+        "SimpleStrategy would place the replicas of a keyspace that has LOCAL levels to keep.",
+        lifts_when="the keyspace is altered to NetworkTopologyStrategy and repaired, or accepted by name",
+    ),
+    ReasonKind(
         code="replication_would_not_fit",
         answer="unsafe",
         meaning="With `--action decommission` or `removenode`: fewer nodes would be left than the replication factor.",

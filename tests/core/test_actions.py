@@ -15,7 +15,7 @@ from ringcheck.core.actions import ACTIONS, NAMES, Newcomer, counted, newcomer_o
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.metadata import MetadataReport
-from ringcheck.core.policy import Policy
+from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import UsageError
 from tests.conftest import examples
 from tests.core import clusters as small
@@ -416,3 +416,31 @@ def test_half_a_question_is_an_error(
     """A location that is left out must not count as one that fits."""
     with pytest.raises(UsageError, match=message):
         newcomer_of(action, nodes, datacenter, rack)
+
+
+@pytest.mark.parametrize(
+    ("action", "targets", "newcomer"),
+    [("bootstrap", (), Newcomer("dc2", "r1")), ("decommission", (1,), None), ("removenode", (1,), None)],
+)
+def test_simple_strategy_places_replicas_anywhere_after_the_action(
+    action: Action, targets: tuple[int, ...], newcomer: Newcomer | None
+) -> None:
+    """With several datacenters, LOCAL levels can't be promised afterwards; QUORUM and NetworkTopologyStrategy can."""
+    rows = [[1, 2], [2, 3], [3, 4], [4, 1]]
+    members = small.nodes("dc1", "dc1", "dc1", "dc1" if newcomer else "dc2")
+    names = [small.address(number) for number in targets]
+    down = targets if action == "removenode" else ()
+    gate = Gate(level=Level.LOCAL_ONE, settle=0)
+
+    def decided(replication: str, gate: Gate = gate, policy: Policy | None = None) -> Decision:
+        snapshot = small.snapshot(members, [small.ring("orders", replication, rows, 4)], down)
+        return Gatekeeper(snapshot, policy or Policy(), gate).decide(names, action, newcomer)
+
+    simple = "SimpleStrategy {replication_factor=2}"
+    assert blocking(decided(simple)) == ["placement_unknown"]
+    text = reason(decided(simple), "placement_unknown").summary
+    assert text.startswith("SimpleStrategy places the replicas of orders without regard to datacenters")
+    assert decided(simple, replace(gate, allow=frozenset({"placement_unknown"}))).decision == "safe"
+    anywhere = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.ONE)),))
+    assert decided(simple, replace(gate, level=Level.ONE), anywhere).decision == "safe"
+    assert "placement_unknown" not in blocking(decided("NetworkTopologyStrategy {dc1=2}"))
