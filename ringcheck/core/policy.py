@@ -6,7 +6,7 @@ Owns severities, Nagios ranges, rules and the default policy. Knows nothing of w
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache, total_ordering
@@ -260,10 +260,15 @@ class Policy:
         matching = (rule for rule in self.rules if rule.matches(keyspace) and not (named and rule.ignore))
         first = next(matching, DEFAULT)
         # A rule for "*" is meant for the team's keyspaces; Cassandra's own follow only a rule that names them.
+        logins = (auth or auth_rule(Level.LOCAL_QUORUM)) if keyspace == AUTH_KEYSPACE and authenticates else None
         if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces):
-            return first
-        if keyspace == AUTH_KEYSPACE and authenticates:
-            return auth or auth_rule(Level.LOCAL_QUORUM)
+            # A pattern such as "s*" matches it by accident: then logins keep their levels too.
+            meant = any(pattern.startswith("system") and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces)
+            if logins is None or first.ignore or meant:
+                return first
+            return replace(first, others=(*first.others, *logins.tiers))
+        if logins:
+            return logins
         if named:
             return first
         return LEFT_OUT if keyspace == AUTH_KEYSPACE or LEFT_OUT.matches(keyspace) else first

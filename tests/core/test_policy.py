@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -209,6 +210,20 @@ IGNORED = Rule(keyspaces=("scratch", "orders_tmp"), ignore=True)
 def test_rules(rules: tuple[Rule, ...], keyspace: str, authenticates: bool, named: bool, found: Rule) -> None:  # noqa: FBT001 - a table
     """The first match wins; Cassandra's own keyspaces count only if a rule names them or they are asked for by name."""
     assert Policy(rules).rule(keyspace, authenticates=authenticates, named=named) is found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kept"), [("s*", True), ("*_auth", True), ("system*", False), ("system_auth", False)]
+)
+def test_a_pattern_that_matches_system_auth_by_accident_keeps_logins(pattern: str, kept: bool) -> None:  # noqa: FBT001 - a table
+    """Logins keep their level beside that of the rule, unless the pattern names Cassandra's keyspaces."""
+    mine = Rule(keyspaces=(pattern,), critical=Threshold(Level.LOCAL_ONE))
+    rule = Policy((mine,)).rule("system_auth", authenticates=True)
+    assert ((Severity.CRITICAL, Threshold(Level.LOCAL_QUORUM)) in rule.tiers) is kept
+    assert (Severity.CRITICAL, Threshold(Level.LOCAL_ONE)) in rule.tiers
+    assert Policy((mine,)).rule("system_auth", authenticates=False) is mine
+    ignored = replace(mine, ignore=True)
+    assert Policy((ignored,)).rule("system_auth", authenticates=True) is ignored
 
 
 def test_default_rules_are_those_that_the_documentation_names() -> None:
