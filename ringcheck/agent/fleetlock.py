@@ -28,9 +28,11 @@ from ringcheck.agent.answers import decoded
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
 from ringcheck.agent.questions import policy_for
+from ringcheck.core.endpoint import ip_of
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.readings import confirmed
+from ringcheck.core.words import listed
 from ringcheck.errors import DataError, RingcheckError, SourceError, limit_of
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import granted
@@ -117,6 +119,11 @@ class LeaseClient:
     node: str
     protocol: str = "fleetlock"
     purpose: str = PURPOSE
+
+    @property
+    def of_host(self) -> bool:
+        """Whether a whole host is to stop, with all nodes at its address."""
+        return self.protocol == "fleetlock"
 
     @property
     def owner(self) -> str:
@@ -235,35 +242,44 @@ class FleetLock:
             RingcheckError: the cluster can't be polled.
         """
         cluster = client.cluster
-        node = _node(client, self.poll(cluster))
-        target = RestartedNode(node.address, node.host_id)
-        wanted = Holder(
-            node=node.address, owner=client.owner, purpose=client.purpose, since=now(), host_id=node.host_id
-        )
+        nodes = _nodes(client, self.poll(cluster))
+        targets = [RestartedNode(node.address, node.host_id) for node in nodes]
+        since = now()
+        wanted = [
+            Holder(node=node.address, owner=client.owner, purpose=client.purpose, since=since, host_id=node.host_id)
+            for node in nodes
+        ]
         with closing(open_store(cluster)) as store:
-            decision = granted(store, [wanted], lambda others: self._decide(cluster, target, others))
+            decision = granted(store, wanted, lambda others: self._decide(cluster, targets, others))
             where = store.describe()
         self._agent.recorder.decided(cluster.name, decision, client.owner)
         if decision.decision != "safe":
             raise RefusedError(decision.decision, because(decision))
         self._agent.hurry(cluster.name)
-        return FleetLockAnswer("granted", f"{node.address} of {cluster.name} may stop now; its lease is in {where}")
+        names = listed([node.address for node in nodes])
+        leases = "its lease is" if len(nodes) == 1 else "their leases are"
+        return FleetLockAnswer("granted", f"{names} of {cluster.name} may stop now; {leases} in {where}")
 
-    def _decide(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Decision:
+    def _decide(self, cluster: Cluster, targets: Sequence[RestartedNode], others: Sequence[Holder]) -> Decision:
         """The decision on as many readings as the configuration asks for."""
-        decision = confirmed(self._decisions(cluster, target, others), cluster.stable_readings)
+        decision = confirmed(self._decisions(cluster, targets, others), cluster.stable_readings)
         self.require_running(cluster)  # if this raises, the lease is withdrawn: others may no longer see it
         return decision
 
-    def _decisions(self, cluster: Cluster, target: RestartedNode, others: Sequence[Holder]) -> Iterator[Decision]:
+    def _decisions(
+        self, cluster: Cluster, targets: Sequence[RestartedNode], others: Sequence[Holder]
+    ) -> Iterator[Decision]:
         while True:
             seen = self.poll(cluster)
-            node = target.find(seen)
-            if node is None:
-                raise DataError(f"{target.node} left {cluster.name}")
-            leases = [lease for lease in others if lease.node != node.address]
+            names = []
+            for target in targets:
+                node = target.find(seen)
+                if node is None:
+                    raise DataError(f"{target.node} left {cluster.name}")
+                names.append(node.address)
+            leases = [lease for lease in others if lease.node not in names]
             policy = policy_for(self._agent.reading(cluster.name), cluster)
-            yield Gatekeeper(seen, policy, cluster.gate, leases).decide([node.address], "restart")
+            yield Gatekeeper(seen, policy, cluster.gate, leases).decide(names, "restart")
             self._sleep(BETWEEN)
 
     def require_running(self, cluster: Cluster) -> None:
@@ -335,13 +351,16 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
 
 
-def _node(client: LeaseClient, seen: Snapshot) -> Node:
-    """The node that is configured for the client."""
+def _nodes(client: LeaseClient, seen: Snapshot) -> list[Node]:
+    """The node that is configured for the client; if its host reboots, also the other nodes at the same address."""
     match = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
     if match is None:
         text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
         raise RefusedError("unknown", text)
-    return match
+    if not client.of_host:
+        return [match]
+    ip = ip_of(match.address)
+    return [match, *(node for node in seen.nodes if node is not match and ip_of(node.address) == ip)]
 
 
 def because(decision: Decision) -> str:

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from ringcheck.agent import fleetlock, web
-from ringcheck.agent.fleetlock import KINDS, FleetLock, FleetLockAnswer, routes
+from ringcheck.agent.fleetlock import KINDS, FleetLock, FleetLockAnswer, LeaseClient, routes
 from ringcheck.agent.log import Log
 from ringcheck.agent.service import Agent
 from ringcheck.config import load
@@ -596,3 +596,24 @@ def test_every_kind_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "fleetlock.md").read_text()
     rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", page, re.MULTILINE)
     assert {kind: int(status) for kind, status in rows} == KINDS
+
+
+@pytest.mark.parametrize(("other", "kind"), [(1, "unsafe"), (3, "granted")])
+def test_a_host_that_reboots_stops_all_nodes_at_its_address(
+    three_racks: House, monkeypatch: pytest.MonkeyPatch, other: int, kind: str
+) -> None:
+    """The gate is asked about all of them together: with node 3 it is one rack, with node 1 two. Each gets a lease."""
+    home = three_racks
+    both = {home.address(0), home.address(other)}
+    monkeypatch.setattr(fleetlock, "ip_of", lambda address: "10.0.0.1" if address in both else address)
+    answer = home.ask(0)
+    assert answer.kind == kind
+    if kind == "granted":
+        assert home.owners() == {(address, "fleetlock host-0") for address in both}
+        names = f"{home.address(0)}, {home.address(other)}"
+        assert answer.value.startswith(f"{names} of embedded may stop now; their leases are in ")
+        assert home.steady(0).kind == "released"
+    assert home.owners() == set()
+    pod = LeaseClient("cassandra/c-0", home.agent.config.clusters[GROUP], home.address(0), protocol="eviction")
+    home.lock.grant(pod)  # an evicted pod stops its own node only
+    assert home.owners() == {(home.address(0), pod.owner)}
