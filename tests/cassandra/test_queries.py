@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.long]
 
-DEFAULT_RELEASES = ("3.11.19", "5.0.8")  # certain timeouts, and the check that came with 4.0
+DEFAULT_RELEASES = ("5.0.8",)  # each release takes ten minutes; make cassandra-all asks all of them
 LAYOUT = "dc1:r1,dc1:r2,dc1:r3,dc2:r1,dc2:r1"
 # Long enough for the states JOINING and LEAVING, and for a dead joiner, to last during all queries on a busy machine.
 RING_DELAY_MS = 180_000
