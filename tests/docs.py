@@ -38,7 +38,9 @@ A keyspace that no rule of `monitor` matches is CRITICAL if LOCAL_ONE is lost, a
 Cassandra's own keyspaces are exceptions, even from a rule for `"*"`; only rules that name them change this:
 
 - system_traces and system_distributed* are not monitored;
-- system_auth is monitored if clients must log in, at the level at which [a login reads it](findings.md#logins).
+- system_auth is monitored if clients must log in, at the level at which [a login reads it](findings.md#logins). A
+  pattern that matches it by accident, such as `"s*"`, adds its thresholds; one that begins with `system` replaces that
+  level.
 
 With `critical: auto`, `warning: auto` and `client_datacenters: auto`, levels and client datacenters
 [follow the queries](levels.md).

@@ -260,7 +260,8 @@ class Gatekeeper:
         stakes = [stake for stake in self.stakes if not stake.metadata]
         keyspaces = {name for stake in stakes for name in stake.keyspaces}
         ranges = sum(len(ring) * len(keyspaces.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
-        levels = tuple(dict.fromkeys(stake.level for stake in stakes))
+        included = self.gate.level.local  # LOCAL_QUORUM includes LOCAL_ONE, the level that is kept by default
+        levels = tuple(dict.fromkeys(stake.level for stake in stakes if not (stake.by_default and included)))
         return Checked(keyspaces=len(keyspaces), ranges=ranges, views=len(self.evidence.usable), levels=levels)
 
     def _allowed(self, reason: Reason) -> Reason:
