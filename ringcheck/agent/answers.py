@@ -1,11 +1,14 @@
-"""What all handlers of HTTP requests share: finding the cluster, checking parameters, and a cache of answers."""
+"""What handlers of HTTP requests share: finding the cluster, checking parameters, threads, and a cache of answers."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sized
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from starlette.exceptions import HTTPException
@@ -29,6 +32,7 @@ WAITING = 8  # requests whose answers are being made, or wait for that
 CACHED, MAX_CACHED = 16, 1024 * 1024  # answers in the cache, and bytes of the largest
 
 Made = TypeVar("Made", bound=Sized)
+T = TypeVar("T")
 Key = tuple[Any, ...]
 
 
@@ -192,3 +196,20 @@ def json_response(document: object, status: int = 200) -> Response:
 def dump(document: object) -> bytes:
     """JSON and a line end."""
     return json.dumps(document).encode() + b"\n"
+
+
+def started(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Start a thread, and return the future of its result."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        try:
+            finish = partial(future.set_result, work())
+        except Exception as error:  # noqa: BLE001 - raised by the future
+            finish = partial(future.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended: no one waits any more
+            loop.call_soon_threadsafe(finish)
+
+    threading.Thread(target=run, name="lease", daemon=True).start()
+    return future

@@ -26,9 +26,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ringcheck.agent.answers import decoded
+from ringcheck.agent.answers import decoded, started
 from ringcheck.agent.bugs import bug_text
-from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line, started
+from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line
 from ringcheck.agent.pods import pod_of
 from ringcheck.agent.preflight import UnknownError, Wish, decided
 from ringcheck.errors import RingcheckError

@@ -15,16 +15,16 @@ import json
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from ringcheck.agent.answers import decoded
+from ringcheck.agent.answers import decoded, started
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
 from ringcheck.agent.questions import policy_for
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Node, Snapshot
 
     Handler = Callable[[bytes, Mapping[str, str]], "FleetLockAnswer"]
-
-T = TypeVar("T")
 
 # The values of `kind` with their status: few and stable, since clients count them in their metrics.
 KINDS = {
@@ -424,23 +422,6 @@ class _Requests:
             self._active -= 1
         self._lock.stop()
         raise RefusedError("unknown", STOPPING)
-
-
-def started(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Start a thread, and return the future of its result."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        try:
-            finish = partial(future.set_result, work())
-        except Exception as error:  # noqa: BLE001 - raised by the future
-            finish = partial(future.set_exception, error)
-        with suppress(RuntimeError):  # the loop has ended: no one waits any more
-            loop.call_soon_threadsafe(finish)
-
-    threading.Thread(target=run, name="fleetlock", daemon=True).start()
-    return future
 
 
 async def body_of(request: Request, most: int = MAX_BODY) -> bytes:

@@ -22,9 +22,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ringcheck.core.consistency import behaviours
-from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.findings import FINDINGS
-from ringcheck.core.views import ViewReader, coordinates_unjoined, unusable_because
+from ringcheck.core.membership import claimed_twice
+from ringcheck.core.views import ViewReader, coordinates_unjoined, separated, unusable_because
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
@@ -326,17 +326,8 @@ class Evidence:
     @cached_property
     def partition(self) -> tuple[tuple[str, ...], ...]:
         """Groups of observers that reach no observer of another group; empty if the observers can't be grouped so."""
-        observers_of: dict[frozenset[int], list[str]] = defaultdict(list)
-        for lists, observers in self.observers_of:
-            observers_of[lists.reached] += observers
-        if len(observers_of) == 1:
-            return ()
         observing = frozenset(self.snapshot.index[view.observer] for view in self.usable)
-        sides: dict[frozenset[int], list[str]] = defaultdict(list)
-        for reached, together in observers_of.items():
-            sides[reached & observing] += together
-        disjoint = len(sides) > 1 and sum(map(len, sides)) == len(frozenset().union(*sides))
-        return tuple(sorted(tuple(sorted(observers)) for observers in sides.values())) if disjoint else ()
+        return separated(self.observers_of, observing)
 
     # Members
 
@@ -413,19 +404,8 @@ class Evidence:
 
     @cached_property
     def claimed_twice(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """Host ids and addresses that several nodes claim: (`host id` or `address`, value) and the nodes' indexes.
-
-        Nodes can share an address only if their ports differ. If one of them is known without its port, the address
-        does not say which node it means.
-        """
-        claims: dict[tuple[str, str], list[int]] = defaultdict(list)
-        portless = {node.address for node in self.snapshot.nodes if not has_port(node.address)}
-        for index, node in enumerate(self.snapshot.nodes):
-            ip = ip_of(node.address)
-            claims["address", ip if ip in portless else node.address].append(index)
-            if node.host_id:
-                claims["host id", node.host_id].append(index)
-        return {claim: tuple(nodes) for claim, nodes in claims.items() if len(nodes) > 1}
+        """Host ids and addresses that several nodes claim; see `membership.claimed_twice`."""
+        return claimed_twice(self.snapshot.nodes)
 
     @cached_property
     def in_both_lists(self) -> dict[int, tuple[str, ...]]:

@@ -237,11 +237,10 @@ class Gatekeeper:
             reasons += self._losses(known)
         else:
             movement = self._movement(known, action, newcomer)
-            leaves = action == "decommission"
-            reasons += decommission_reasons(self.scope, known) if leaves else movement.reasons()
+            reasons += decommission_reasons(self.scope, known) if action == "decommission" else movement.reasons()
             reasons += [*movement.unplaced(self.stakes), *self._lost_meanwhile(movement, known)]
-        reasons = [self._allowed(reason) for reason in without_notes_of_blocking_leases(reasons)]
-        final = ordered(without_implied(self.stakes, reasons))
+        allowed = map(self._allowed, without_notes_of_blocking_leases(reasons))
+        final = ordered(without_implied(self.stakes, allowed))
         return Decision(
             snapshot=self.snapshot,
             decision=answer(final),
@@ -260,8 +259,8 @@ class Gatekeeper:
         stakes = [stake for stake in self.stakes if not stake.metadata]
         keyspaces = {name for stake in stakes for name in stake.keyspaces}
         ranges = sum(len(ring) * len(keyspaces.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
-        included = self.gate.level.local  # LOCAL_QUORUM includes LOCAL_ONE, the level that is kept by default
-        levels = tuple(dict.fromkeys(stake.level for stake in stakes if not (stake.by_default and included)))
+        # LOCAL_QUORUM includes LOCAL_ONE, the level that is kept by default.
+        levels = tuple(dict.fromkeys(one.level for one in stakes if not (one.by_default and self.gate.level.local)))
         return Checked(keyspaces=len(keyspaces), ranges=ranges, views=len(self.evidence.usable), levels=levels)
 
     def _allowed(self, reason: Reason) -> Reason:
@@ -293,8 +292,7 @@ class Gatekeeper:
 
     def obstacles(self) -> tuple[Reason, ...]:
         """The reasons that keep every node from stopping, whichever is asked for."""
-        blocking = self._blocking_all([*self.refusals, *self._outages(frozenset())])
-        return ordered(without_implied(self.stakes, blocking))
+        return ordered(without_implied(self.stakes, self._blocking_all([*self.refusals, *self._outages(frozenset())])))
 
     def _blocking_all(self, reasons: Iterable[Reason]) -> list[Reason]:
         allowed = map(self._allowed, reasons)
@@ -442,8 +440,7 @@ class Gatekeeper:
     def _at_minimum(self, stake: Stake, loss: CandidateLoss) -> Iterator[Reason]:
         if loss.tight and not stake.metadata:
             text = f"{loss.tight} ranges of {listed(stake.keyspaces)} would have no replica to spare {stake.where}"
-            blocks = self.gate.require_spare
-            subject = stake.keyspaces[0]
+            subject, blocks = stake.keyspaces[0], self.gate.require_spare
             yield reason("would_be_at_minimum", subject, text, blocks=blocks, ranges=loss.tight, **stake.fields)
 
 

@@ -23,6 +23,8 @@ from ringcheck.core.endpoint import has_port, ip_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ringcheck.core.ring import Node
+
     class Named(Protocol):
         """A node or a member."""
 
@@ -347,3 +349,19 @@ def by_address(endpoint: str) -> tuple[int, int, str]:
     """Sort key for endpoints: IPv4 before IPv6, then as numbers, so that 10.0.0.9 is before 10.0.0.10."""
     ip = ip_address(ip_of(endpoint))
     return ip.version, int(ip), endpoint
+
+
+def claimed_twice(nodes: Sequence[Node]) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Host ids and addresses that several nodes claim: (`host id` or `address`, value) and the nodes' indexes.
+
+    Nodes can share an address only if their ports differ. If one of them is known without its port, the address does
+    not say which node it means.
+    """
+    claims: dict[tuple[str, str], list[int]] = defaultdict(list)
+    portless = {node.address for node in nodes if not has_port(node.address)}
+    for index, node in enumerate(nodes):
+        ip = ip_of(node.address)
+        claims["address", ip if ip in portless else node.address].append(index)
+        if node.host_id:
+            claims["host id", node.host_id].append(index)
+    return {claim: tuple(claiming) for claim, claiming in claims.items() if len(claiming) > 1}

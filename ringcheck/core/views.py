@@ -5,6 +5,7 @@ Knows one view at a time. What several views say together is in core/evidence.py
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -186,3 +187,24 @@ class ViewReader:
 
 def _lists(view: View) -> tuple[frozenset[str] | None, ...]:
     return view.live, view.unreachable, view.joining, view.leaving, view.moving
+
+
+def separated(
+    observers_of: Iterable[tuple[Liveness, tuple[str, ...]]], observing: frozenset[int]
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of observers that reach no observer of another group; empty if the observers can't be grouped so.
+
+    Args:
+        observers_of: distinct lists, with the addresses of their observers.
+        observing: indexes of the observers.
+    """
+    reaching: dict[frozenset[int], list[str]] = defaultdict(list)
+    for lists, observers in observers_of:
+        reaching[lists.reached] += observers
+    if len(reaching) == 1:
+        return ()
+    sides: dict[frozenset[int], list[str]] = defaultdict(list)
+    for reached, together in reaching.items():
+        sides[reached & observing] += together
+    disjoint = len(sides) > 1 and sum(map(len, sides)) == len(frozenset().union(*sides))
+    return tuple(sorted(tuple(sorted(observers)) for observers in sides.values())) if disjoint else ()
