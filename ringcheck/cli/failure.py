@@ -40,6 +40,14 @@ _START, _JMX, _AGENT = "docs/getting-started.md", "docs/jmx.md", "docs/agent.md"
 _TLS, _LOGIN = f"{_START}#tls", "docs/install.md#passwords-and-keys"
 _POLICY = "docs/install.md#jolokia-and-its-access-policy"
 
+CERTIFICATE = {
+    "untrusted": ("name the authority that signed the certificate with --ca-file", _TLS),
+    "wrong_name": ("use a name that is in the certificate, or a certificate for this one", _TLS),
+    "expired": ("renew the certificate", _TLS),
+    "not_yet": ("correct the clock of this host, or the certificate", _TLS),
+}
+"""What to do about a refused certificate, and the page about it, by the symptom."""
+
 STEPS = {
     ("jolokia", "refused"): (f"start Jolokia there, or correct the port; {_DOCTOR}", _START),
     ("jolokia", "name"): ("correct the host name, or add it to DNS or /etc/hosts, or use an address", _START),
@@ -47,7 +55,7 @@ STEPS = {
     ("jolokia", "closed"): (f"use https:// if the server speaks TLS; {_DOCTOR}", _TLS),
     ("jolokia", "not_tls"): ("use http:// in the URL, without --ca-file; or give Jolokia a certificate", _TLS),
     ("jolokia", "not_http"): (f"use https:// if the server speaks TLS, or correct the port; {_DOCTOR}", _TLS),
-    ("jolokia", "untrusted"): ("name the authority that signed the certificate with --ca-file", _TLS),
+    **{(asked, symptom): step for asked in ("jolokia", "proxy", "agent") for symptom, step in CERTIFICATE.items()},
     ("jolokia", "login_missing"): ("add --username NAME --password-file FILE", _LOGIN),
     ("jolokia", "login_wrong"): ("correct --username or the file of --password-file", _LOGIN),
     ("jolokia", "forbidden"): (f"correct Jolokia's access policy; {_DOCTOR}", _POLICY),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 USER_AGENT = f"ringcheck/{__version__}"
+_CERTIFICATE = {62: "wrong_name", 64: "wrong_name", 10: "expired", 9: "not_yet"}  # by X509_V_ERR_* of OpenSSL
 
 
 class RetryableError(Exception):
@@ -74,7 +75,9 @@ def _in_words(error: Exception, seconds: float) -> str:
 def _symptom(error: Exception) -> str:
     """As `SourceError.symptom`."""
     if isinstance(error, ssl.SSLError):
-        return "untrusted" if isinstance(error, ssl.SSLCertVerificationError) else "not_tls" if _no_tls(error) else ""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return certificate_symptom(error)
+        return "not_tls" if _no_tls(error) else ""
     if isinstance(error, TimeoutError):
         return "silent"
     if isinstance(error, NotConnectedError):
@@ -106,8 +109,14 @@ def _is_not_http(error: Exception) -> bool:
 
 def tls_reason(error: ssl.SSLError) -> str:
     """Why TLS failed, in words."""
-    reason = getattr(error, "verify_message", None) or error.reason or str(error)
-    return str(reason).lower().replace("_", " ")
+    if message := getattr(error, "verify_message", None):
+        return lower_first(message).rstrip(".")
+    return str(error.reason or error).lower().replace("_", " ")
+
+
+def certificate_symptom(error: ssl.SSLCertVerificationError) -> str:
+    """Why a certificate is refused: `wrong_name`, `expired`, `not_yet` (valid) or `untrusted`."""
+    return _CERTIFICATE.get(error.verify_code, "untrusted")
 
 
 def exchange(

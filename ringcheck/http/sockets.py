@@ -188,5 +188,5 @@ def unloadable(error: OSError | ValueError) -> str:
 
 
 def lower_first(text: str) -> str:
-    """A text for the middle of a sentence."""
-    return text[:1].lower() + text[1:]
+    """A text for the middle of a sentence; an abbreviation at its beginning stays in capitals."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]

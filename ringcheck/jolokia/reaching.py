@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from ringcheck.errors import DataError, SourceError
 from ringcheck.http.connections import Connections
-from ringcheck.http.exchange import tls_reason
+from ringcheck.http.exchange import certificate_symptom, tls_reason
 from ringcheck.http.replies import SMALL, Reply, one_line
 from ringcheck.http.sockets import connect, lower_first, secured
 from ringcheck.http.urls import address_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _PATHS = ("/jolokia/", "/", "/actuator/jolokia/", "/api/jolokia/", "/hawtio/jolokia/", "/console/jolokia/")
 _DEFAULT_PORT = address_of(DEFAULT_URL.replace("{address}", "h")).port
-_EXPIRED, _NOT_YET, _HOST_MISMATCH, _IP_MISMATCH = 10, 9, 62, 64  # X509_V_ERR_* of OpenSSL
 _OLDEST_AGENT = (1, 3)
 _OTHER_PORT = (
     f"use the port of the Jolokia agent, {_DEFAULT_PORT} by default: see port= of -javaagent in the JVM's options"
@@ -186,11 +185,12 @@ class Reaching:
     def _untrusted(self, error: ssl.SSLCertVerificationError) -> StepError:
         text = f"the agent's certificate is refused: {tls_reason(error)}"
         look = f"openssl s_client -connect {self._place} </dev/null 2>&1 | openssl x509 -noout"
-        if error.verify_code in {_HOST_MISMATCH, _IP_MISMATCH}:
+        symptom = certificate_symptom(error)
+        if symptom == "wrong_name":
             fix = f"use a name that is in the certificate, or a certificate for this one: {look} -ext subjectAltName"
-        elif error.verify_code == _EXPIRED:
+        elif symptom == "expired":
             fix = f"renew the certificate, then restart the agent: {look} -dates"
-        elif error.verify_code == _NOT_YET:
+        elif symptom == "not_yet":
             fix = f"correct the clock of this host, or the certificate: {look} -dates"
         else:
             fix = "name the authority that signed it: --ca-file FILE, or in the configuration `tls: {ca_file: FILE}`"

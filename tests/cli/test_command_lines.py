@@ -21,6 +21,7 @@ from ringcheck.config.types import Duration
 from ringcheck.core.durations import seconds_of
 from ringcheck.deadline import duration
 from tests.fake_jolokia import Agent, free_port, ok, send
+from tests.http.servers import Certificates
 from tests.schemas import validate
 
 if TYPE_CHECKING:
@@ -211,6 +212,11 @@ LINES = [
     ("health -u {plain_https}", "the server does not speak TLS; next: use http:// in the URL, without"),
     ("health -u {tls_http}", "next: use https:// if the server speaks TLS"),
     ("health -u {tls_https}", f"name the authority that signed the certificate with --ca-file {TLS}"),
+    ("check --agent {tls_https} --cluster a", "name the authority that signed the certificate with --ca-file"),
+    ("health -H 127.0.0.1 --proxy {tls_https}", "name the authority that signed the certificate with --ca-file"),
+    ("health -u {other_name} --ca-file {authority}", "'127.0.0.1'; next: use a name that is in the certificate, or"),
+    ("nodes -u {other_name} --ca-file {authority}", "IP address mismatch, certificate is not valid for '127.0.0.1'; n"),
+    ("health -u {expired} --ca-file {authority}", f"TLS: certificate has expired; next: renew the certificate {TLS}"),
     ("health -H 127.0.0.1:{mute} -t 500ms", "next: look for a firewall, or a node that hangs; `ringcheck doctor`"),
 ]  # fmt: skip
 """A command line, and a part of its one line; `{name}` is a file or a place of `stage`."""
@@ -232,10 +238,14 @@ def places(folder: Path) -> Iterator[dict[str, Any]]:
         (folder / name).write_text(text)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    certificates = Certificates.written(folder)
     with ExitStack() as stack:
         missing = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(404)))
         closed = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(401)))
         tls = stack.enter_context(Agent(lambda item: ok(item, 1), tls=context))
+        other_name = stack.enter_context(Agent(lambda item: ok(item, 1), tls=certificates.context("10.0.0.9")))
+        old = certificates.context("127.0.0.1", valid=(-9, -1))
+        expired = stack.enter_context(Agent(lambda item: ok(item, 1), tls=old))
         mute = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         yield {
             **{name.replace(".", "_").replace("-", "_"): str(folder / name) for name in FILES},
@@ -248,6 +258,9 @@ def places(folder: Path) -> Iterator[dict[str, Any]]:
             "plain_https": missing.url.replace("http://", "https://"),
             "tls_http": tls.url.replace("https://", "http://"),
             "tls_https": tls.url,
+            "other_name": other_name.url,
+            "expired": expired.url,
+            "authority": certificates.ca,
         }
 
 

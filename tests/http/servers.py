@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,10 +113,14 @@ class Certificates:
         authority.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(client)
         return cls(authority, ca, other, client)
 
-    def context(self, name: str, *, wants_client: bool = False) -> ssl.SSLContext:
-        """A server's context with a certificate for a name; on request it asks clients for a certificate."""
+    def context(self, name: str, *, wants_client: bool = False, valid: tuple[int, int] = (-9, 9)) -> ssl.SSLContext:
+        """A server's context with a certificate for a name; on request it asks clients for a certificate.
+
+        `valid` has the first and the last day of the certificate, in days from now.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert(name).configure_cert(context)
+        begin, end = (datetime.now(UTC) + timedelta(days=days) for days in valid)
+        self.authority.issue_cert(name, not_before=begin, not_after=end).configure_cert(context)
         if wants_client:
             self.authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED

@@ -37,7 +37,7 @@ def test_a_server_of_the_given_authority_is_trusted(certificates: Certificates) 
     ("ca", "name", "text"),
     [
         ("other", "127.0.0.1", "TLS: unable to get local issuer certificate"),
-        ("ca", "10.0.0.9", "TLS: ip address mismatch, certificate is not valid for '127.0.0.1'."),
+        ("ca", "10.0.0.9", "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'"),
         (None, "127.0.0.1", "TLS: unable to get local issuer certificate"),
     ],
     ids=["other authority", "other name", "system's authorities"],

@@ -507,7 +507,7 @@ def test_an_agent_of_the_own_authority_is_trusted_on_a_kept_connection(
     ("ca", "name", "message"),
     [
         ("other", "127.0.0.1", "TLS: unable to get local issuer certificate"),
-        ("ca", "10.0.0.9", "TLS: ip address mismatch, certificate is not valid for '127.0.0.1'."),
+        ("ca", "10.0.0.9", "TLS: IP address mismatch, certificate is not valid for '127.0.0.1'"),
         (None, "127.0.0.1", "TLS: unable to get local issuer certificate"),
     ],
     ids=["other authority", "other name", "system's authorities"],
