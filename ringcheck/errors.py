@@ -61,9 +61,9 @@ class SourceError(RingcheckError):
         kind: `unreachable` (no connection, timeout), `denied` (401, 403) or `error` (an answer that is none).
         symptom: what an operator can do something about: `refused`, `name`, `silent`, `closed`, `not_tls`, `not_http`,
             `untrusted`, `wrong_name`, `expired`, `not_yet` (the certificate is not valid yet), `login_missing`,
-            `login_wrong`, `forbidden`, `path` or `foreign` (the answer of another program); of a node's JMX, which a
-            proxy asked, `jmx_refused`, `jmx_moved`, `jmx_silent`, `jmx_packets`, `jmx_name`, `jmx_protocol`, `jmx_tls`,
-            `jmx_login` or `jmx_target`; empty for anything else.
+            `login_wrong`, `forbidden`, `path`, `redirect`, `status` (another HTTP status than 200) or `foreign` (the
+            answer of another program); of a node's JMX, which a proxy asked, `jmx_refused`, `jmx_moved`, `jmx_silent`,
+            `jmx_packets`, `jmx_name`, `jmx_protocol`, `jmx_tls`, `jmx_login` or `jmx_target`; empty for anything else.
         asked: what was asked: `jolokia`, `proxy` or `agent`.
     """
 

@@ -59,7 +59,10 @@ STEPS = {
     ("jolokia", "login_missing"): ("add --username NAME --password-file FILE", _LOGIN),
     ("jolokia", "login_wrong"): ("correct --username or the file of --password-file", _LOGIN),
     ("jolokia", "forbidden"): (f"correct Jolokia's access policy; {_DOCTOR}", _POLICY),
-    ("jolokia", "path"): ("correct the path of the URL; `ringcheck doctor` finds the right one", _START),
+    ("jolokia", "path"): ("correct the path of the URL; `ringcheck doctor` looks for the right one", _START),
+    ("jolokia", "status"): (f"look at the log of the server that answers there, or correct the URL; {_DOCTOR}", _START),
+    ("jolokia", "redirect"): (f"use the URL of Jolokia itself; {_DOCTOR}", _START),
+    ("jolokia", "foreign"): (f"correct the port and the path of the URL; {_DOCTOR}", _START),
     ("proxy", "refused"): ("start the proxy with `ringcheck jmx-proxy`, or correct its URL", _JMX),
     ("agent", "refused"): ("start `ringcheck agent`, or correct the URL", _AGENT),
     ("agent", "not_http"): ("use https:// in the URL, with --ca-file FILE", _AGENT),
@@ -67,6 +70,8 @@ STEPS = {
     ("agent", "not_tls"): ("use http:// in the URL", _AGENT),
     ("agent", "silent"): ("look for a firewall, or an agent that hangs", _AGENT),
     ("agent", "foreign"): ("correct the URL, or look whether `ringcheck agent` runs behind it", _AGENT),
+    ("agent", "login_missing"): ("add --username NAME --password-file FILE", _AGENT),
+    ("agent", "login_wrong"): ("correct --username or the file of --password-file", _AGENT),
     ("agent", "path"): ("correct --cluster: the agent's page / lists its clusters", _AGENT),
 }  # fmt: skip
 """What to do, and the page of the documentation, by what was asked and by the symptom."""

@@ -132,6 +132,7 @@ def resolve_among(name: str, host_ids: Mapping[str, str | None]) -> str:
     Raises:
         UsageError: if it can mean several nodes, or a node and another host.
     """
+    from ringcheck.core.words import listed
     from ringcheck.documents.fields import address
     from ringcheck.errors import DataError
 
@@ -141,7 +142,7 @@ def resolve_among(name: str, host_ids: Mapping[str, str | None]) -> str:
         return address(name)  # a whole address is not the beginning of another: 10.0.0.1 never means 10.0.0.10
     candidates = _candidates(name, host_ids)
     if len(candidates) > 1:
-        raise UsageError(f"{name} can mean {', '.join(candidates)}")
+        raise UsageError(f"{name} can mean {listed(candidates)}: name one of them")
     return candidates[0] if candidates else name
 
 

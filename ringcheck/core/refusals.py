@@ -154,6 +154,6 @@ def not_meant(snapshot: Snapshot, name: str) -> str:
     """Why a name means no node, and which nodes have the same IP address."""
     near = [node.address for node in snapshot.nodes if ip_of(node.address) == ip_of(name)]
     if len(near) > 1 and not has_port(name):
-        return f"{name} can mean {listed(near)}"
+        return f"{name} can mean {listed(near)}: name one of them"
     hint = f"at its address is {listed(near)}" if near else suggestion(name, snapshot.index, NAMED)
     return f"{name} is no node of this cluster; {hint}"

@@ -112,7 +112,7 @@ def parsed(body: bytes, url: str, values: int = VALUES) -> Any:  # noqa: ANN401 
     except DataError as error:
         raise DataError(f"{shown(url)}: {error}") from None
     except (ValueError, RecursionError):
-        raise SourceError(f"{shown(url)}: {_what_instead(body)}") from None
+        raise SourceError(f"{shown(url)}: {_what_instead(body)}", symptom="foreign") from None
 
 
 def _what_instead(body: bytes) -> str:

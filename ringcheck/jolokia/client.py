@@ -328,9 +328,10 @@ def _refusal(raw: Answer | BufferedAnswer, location: str, username: str | None) 
         return DeniedError(f"{location}: HTTP 403, access is forbidden{_quoted(raw)}", "forbidden")
     if 300 <= status < 400:  # noqa: PLR2004 - HTTP's redirects
         target = shown(raw.header("Location") or "nowhere")
-        return SourceError(f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed")
+        text = f"{location}: HTTP {status} to {one_line(target.encode())}: redirects are not followed"
+        return SourceError(text, symptom="redirect")
     kind = RefusedError if status == 400 else SourceError  # noqa: PLR2004 - HTTP's Bad Request
-    symptom = "path" if status == 404 else ""  # noqa: PLR2004 - HTTP's Not Found
+    symptom = "path" if status == 404 else "status"  # noqa: PLR2004 - HTTP's Not Found
     return kind(f"{location}: HTTP {status}{_quoted(raw)}", symptom=symptom)
 
 

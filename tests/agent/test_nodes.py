@@ -113,7 +113,9 @@ def test_names_of_nodes_in_a_path(name: str, meant: str) -> None:
 
 def test_a_name_of_several_nodes_is_not_ready_and_says_why() -> None:
     """Instances that share an address can be distinguished by their ports."""
-    assert not_meant(ipv6(), "2001:db8::2") == "2001:db8::2 can mean [2001:db8::2]:7000, [2001:db8::2]:7001"
+    assert not_meant(ipv6(), "2001:db8::2") == (
+        "2001:db8::2 can mean [2001:db8::2]:7000, [2001:db8::2]:7001: name one of them"
+    )
 
 
 def ipv6() -> Snapshot:

@@ -192,8 +192,13 @@ def test_a_user_and_a_password(tmp_path: Path, capsys: pytest.CaptureFixture[str
     web.user = ("nagios", "s3cret")
     with served(web):
         assert check(web, "--username", "nagios", "--password-file", str(secret)) == 0
+        capsys.readouterr()
         assert check(web) == 3
-    assert "HTTP 401" in capsys.readouterr().out
+        missing = capsys.readouterr().out
+        assert check(web, "--username", "nobody") == 3
+        wrong = capsys.readouterr().out
+    assert "HTTP 401: who are you?; next: add --username NAME --password-file FILE (docs/agent.md)" in missing
+    assert "next: correct --username or the file of --password-file (docs/agent.md)" in wrong
 
 
 def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

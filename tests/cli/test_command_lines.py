@@ -130,7 +130,7 @@ LINES = [
     ("preflight --from {up} --dc eu 10.0.0.1", "datacenter eu has no nodes (known: dc1)"),
     ("ring --from {down} blog3", "there is no keyspace 'blog3' (did you mean blog_3?)"),
     ("ring --from {down} Blog_3", "did you mean blog_3?"),
-    ("preflight --from {up} 10.0.0", "10.0.0 can mean 10.0.0.1, 10.0.0.2, 10.0.0.3"),
+    ("preflight --from {up} 10.0.0", "10.0.0 can mean 10.0.0.1, 10.0.0.2, 10.0.0.3: name one of them"),
     ("preflight --from {up} ''", "a NODE is empty"),
     ("preflight --from {up}", "name the nodes that are to stop, or a --rack"),
     ("preflight --from {up} 10.0.0.1 --rack r1", "name the nodes that are to stop, or a --rack, not both"),
@@ -205,7 +205,10 @@ LINES = [
     ("check --agent {missing} --cluster a", "HTTP 501; next: correct the URL, or look whether `ringcheck agent` runs"),
     ("levels -C {two.yaml} --cluster orders", "nor `auto` in the configuration: add one (docs/levels.md)"),
     ("init -H 127.0.0.1:{free} -c LOCAL_QURUM", "there is no consistency level 'LOCAL_QURUM' (did you mean LOCAL_"),
-    ("health -u {missing}/nothing", "HTTP 404; next: correct the path of the URL; `ringcheck doctor` finds"),
+    ("health -u {missing}/nothing", "HTTP 404; next: correct the path of the URL; `ringcheck doctor` looks for"),
+    ("health -u {broken}", "HTTP 500; next: look at the log of the server that answers there, or correct the URL; `ring"),
+    ("nodes -u {moved}", "redirects are not followed; next: use the URL of Jolokia itself; `ringcheck doctor` with"),
+    ("check -u {page}", "a Jolokia agent?; next: correct the port and the path of the URL; `ringcheck doctor` with"),
     ("check -u {missing}/nothing", "HTTP 404; next: correct the path of the URL"),
     ("health -u {closed}", f"next: add --username NAME --password-file FILE {LOGIN}"),
     ("health -u {closed} --username me", f"next: correct --username or the file of --password-file {LOGIN}"),
@@ -222,13 +225,13 @@ LINES = [
 """A command line, and a part of its one line; `{name}` is a file or a place of `stage`."""
 
 
-def refuse(status: int) -> Raw:
-    """An agent that answers each request with this HTTP status."""
+def answer(status: int, body: bytes = b"") -> Raw:
+    """An agent that answers each request with this HTTP status and body."""
 
-    def answer(handler: BaseHTTPRequestHandler, _: bytes) -> None:
-        send(handler, b"", status=status)
+    def answers(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        send(handler, body, status=status)
 
-    return answer
+    return answers
 
 
 @contextmanager
@@ -240,8 +243,11 @@ def places(folder: Path) -> Iterator[dict[str, Any]]:
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     certificates = Certificates.written(folder)
     with ExitStack() as stack:
-        missing = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(404)))
-        closed = stack.enter_context(Agent(lambda item: ok(item, 1), raw=refuse(401)))
+        missing = stack.enter_context(Agent(lambda item: ok(item, 1), raw=answer(404)))
+        broken = stack.enter_context(Agent(lambda item: ok(item, 1), raw=answer(500)))
+        moved = stack.enter_context(Agent(lambda item: ok(item, 1), raw=answer(302)))
+        page = stack.enter_context(Agent(lambda item: ok(item, 1), raw=answer(200, b"<html>")))
+        closed = stack.enter_context(Agent(lambda item: ok(item, 1), raw=answer(401)))
         tls = stack.enter_context(Agent(lambda item: ok(item, 1), tls=context))
         other_name = stack.enter_context(Agent(lambda item: ok(item, 1), tls=certificates.context("10.0.0.9")))
         old = certificates.context("127.0.0.1", valid=(-9, -1))
@@ -254,6 +260,9 @@ def places(folder: Path) -> Iterator[dict[str, Any]]:
             "free": free_port(),
             "mute": mute.getsockname()[1],
             "missing": missing.url.removesuffix("/"),
+            "broken": broken.url,
+            "moved": moved.url,
+            "page": page.url,
             "closed": closed.url,
             "plain_https": missing.url.replace("http://", "https://"),
             "tls_http": tls.url.replace("https://", "http://"),

@@ -78,7 +78,7 @@ def test_a_host_name_that_is_the_beginning_of_another_host_id_is_refused(
     """The host db2 is never taken for a node whose host id happens to begin with db2."""
     if known:
         hosts[name] = known
-    with pytest.raises(UsageError, match=f"^{name} can mean {meant}$"):
+    with pytest.raises(UsageError, match=f"^{name} can mean {meant}: name one of them$"):
         resolve(name, NAMED)
 
 
