@@ -16,9 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from ringcheck.agent.preflight import UnknownError
+from ringcheck.core.words import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from starlette.requests import Request
 
@@ -108,7 +109,7 @@ def reading_of(request: Request) -> Reading:
     name = request.path_params["cluster"]
     reading = agent_of(request).reading(name)
     if reading is None:
-        raise HTTPException(404, f"there is no cluster {name!r}")
+        raise no_cluster(name, (known.cluster for known in agent_of(request).readings()))
     return reading
 
 
@@ -121,8 +122,13 @@ def cluster_of(request: Request) -> Cluster:
     name = request.path_params["cluster"]
     cluster = agent_of(request).config.clusters.get(name)
     if cluster is None:
-        raise HTTPException(404, f"there is no cluster {name!r}")
+        raise no_cluster(name, agent_of(request).config.clusters)
     return cluster
+
+
+def no_cluster(name: str, known: Iterable[str]) -> HTTPException:
+    """The answer to a request that names an unknown cluster, with the name that was meant or those that are known."""
+    return HTTPException(404, f"there is no cluster {name!r} ({suggestion(name, known)})")
 
 
 async def body_of(request: Request) -> dict[str, Any]:

@@ -5,6 +5,8 @@ Owns the age limit of an answer: an old verdict is an error, whatever its severi
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
 MAX_BYTES = 64 * 2**20  # limit for a verdict: one on 1,024 nodes has 0.5 MB, or 3 MB with 100 of them down
-_SHOWN = 200  # bytes shown of the body of an error
+_SHOWN = 400  # characters shown of the text of an error
 
 
 class AgentError(SourceError):
@@ -159,11 +161,20 @@ def _require_ok(status: int, body: bytes, url: str, *, named: bool) -> None:
     if status == 200:  # noqa: PLR2004 - HTTP's OK
         return
     kind = "denied" if status in {401, 403} else "error"
-    message = " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
+    message = _message_in(body)
     symptom = {401: "login_wrong" if named else "login_missing", 403: "forbidden", 404: "path"}.get(status, "")
     if message.startswith("<"):  # a page of another server: the agent answers programs in JSON
         message, symptom = "", symptom if status in {401, 403} else "foreign"
     raise AgentError(f"{url}: HTTP {status}{f': {message}' if message else ''}", kind, symptom)
+
+
+def _message_in(body: bytes) -> str:
+    """The text of an error: the field `error` of the agent's JSON, or the beginning of any other body."""
+    with suppress(ValueError, RecursionError):
+        document = json.loads(body)
+        if isinstance(document, dict) and isinstance(document.get("error"), str):
+            return " ".join(document["error"].split())[:_SHOWN]
+    return " ".join(body[:_SHOWN].decode("utf-8", "replace").split())
 
 
 def _require_current(verdict: Verdict, now: datetime, max_age: float, url: str) -> None:

@@ -6,10 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
-from ringcheck.agent.answers import agent_of
+from ringcheck.agent.answers import agent_of, no_cluster
 from ringcheck.agent.guard import refusal
 from ringcheck.report import metrics
 
@@ -33,7 +32,7 @@ def metrics_(request: Request) -> Response:
     readings = agent.readings()
     watched = {reading.cluster for reading in readings}
     if unknown := names - watched:
-        raise HTTPException(404, f"there is no cluster {min(unknown)!r}")
+        raise no_cluster(min(unknown), sorted(watched))
     wanted = [reading for reading in readings if not names or reading.cluster in names]
     accept, series = request.headers.get("accept", ""), request.app.state.series
     series.keep(watched)

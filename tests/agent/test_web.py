@@ -96,7 +96,8 @@ def test_check_can_ask_an_agent(world: World, capsys: pytest.CaptureFixture[str]
     assert run(["check", "--agent", world.served.url, "--cluster", NAME]) == 0
     assert capsys.readouterr().out.startswith(f"OK - {NAME}: ")
     assert run(["check", "--agent", world.served.url, "--cluster", "other"]) == 3
-    assert "there is no cluster 'other'" in capsys.readouterr().out
+    text = f"HTTP 404: there is no cluster 'other' (known: {NAME}); next: correct --cluster"
+    assert text in capsys.readouterr().out
 
 
 def test_healthy_and_ready(world: World) -> None:
@@ -163,7 +164,9 @@ def test_the_picture_may_only_apply_its_own_styles(world: World) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
-        ("/api/v1/clusters/other/health", 404, "there is no cluster 'other'"),
+        ("/api/v1/clusters/other/health", 404, f"there is no cluster 'other' (known: {NAME})"),
+        (f"/api/v1/clusters/{NAME}s/plan", 404, f"(did you mean {NAME}?)"),
+        ("/metrics?cluster=other", 404, f"there is no cluster 'other' (known: {NAME})"),
         ("/api/v1/clusters/other/snapshot", 404, "there is no cluster 'other'"),
         ("/api/v1/clusters/other/plan", 404, "there is no cluster 'other'"),
         ("/api/v1/clusters/other/ring.svg", 404, "there is no cluster 'other'"),

@@ -148,6 +148,13 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
         (of(b"the last poll failed", 503), [], "HTTP 503: the last poll failed"),
         (of(document(), path="/elsewhere"), [], "HTTP 404: there is no such cluster"),
         (of(document(), 302), [], "HTTP 302"),
+        (
+            of({"error": "blogs was not polled yet", "status": 503}, 503),
+            [],
+            "/health: HTTP 503: blogs was not polled yet\n",
+        ),
+        (of({"error": {}}, 503), [], 'HTTP 503: {"error": {}}'),
+        (of(b"[" * 100_000, 503), [], "HTTP 503: [["),
     ],
 )
 def test_an_answer_that_can_not_be_trusted_is_unknown(

@@ -206,7 +206,7 @@ LINES = [
     ("levels -C {two.yaml} --cluster orders", "nor `auto` in the configuration: add one (docs/levels.md)"),
     ("init -H 127.0.0.1:{free} -c LOCAL_QURUM", "there is no consistency level 'LOCAL_QURUM' (did you mean LOCAL_"),
     ("health -u {missing}/nothing", "HTTP 404; next: correct the path of the URL; `ringcheck doctor` looks for"),
-    ("health -u {broken}", "HTTP 500; next: look at the log of the server that answers there, or correct the URL; `ring"),
+    ("health -u {broken}", "HTTP 500; next: look at the log of the server that answers there, or correct the URL; `r"),
     ("nodes -u {moved}", "redirects are not followed; next: use the URL of Jolokia itself; `ringcheck doctor` with"),
     ("check -u {page}", "a Jolokia agent?; next: correct the port and the path of the URL; `ringcheck doctor` with"),
     ("check -u {missing}/nothing", "HTTP 404; next: correct the path of the URL"),
