@@ -102,7 +102,7 @@ async def may_stop(request: Request) -> Response:
     except (UnknownError, RingcheckError) as error:
         return _unknown(request, cluster.name, error, {"decision": "unknown"})
     agent_of(request).recorder.decided(cluster.name, decision, "the API")
-    return _answer(request, gate.answer(decision), decision_document(decision), STATUS[decision.decision])
+    return _answer(request, gate.one_line(decision), decision_document(decision), STATUS[decision.decision])
 
 
 def _unknown(request: Request, cluster: str, error: Exception, field: dict[str, str | None]) -> Response:

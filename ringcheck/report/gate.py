@@ -39,6 +39,13 @@ def answer(decision: Decision) -> str:
     return fitted(_answer(decision), None)
 
 
+def one_line(decision: Decision) -> str:
+    """The same in one line: `SAFE NAME: 10.0.0.1 may stop now; ...; as 3 views agree`."""
+    head, *grounds = ("".join(text for text, _ in line) for line in _answer(decision))
+    blocked = any(reason.blocks for reason in decision.reasons)
+    return f"{head}{' ' if blocked else '; '}{'; '.join(grounds)}"
+
+
 def _answer(decision: Decision) -> Iterator[Line]:
     blocking = [reason for reason in decision.reasons if reason.blocks]
     answer = _ANSWERS[decision.decision].format(nodes=_subject(decision), verb=ACTIONS[decision.action].verb)

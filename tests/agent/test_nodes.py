@@ -68,7 +68,8 @@ def test_a_healthy_node_is_ready_and_may_stop(world: World) -> None:
         )
         answer = ask(world, node, "may-stop")
         assert answer.status_code == 200
-        assert line(answer).startswith(f"SAFE {NAME}: {address} may stop now every range of 1 keyspace keeps")
+        assert line(answer).startswith(f"SAFE {NAME}: {address} may stop now; every range of 1 keyspace keeps")
+        assert "; as 6 views of 2" in line(answer)
 
 
 def test_clients_that_accept_it_get_json(world: World) -> None:
@@ -154,6 +155,7 @@ def test_a_node_that_is_down_is_not_ready(tmp_path: Path) -> None:
         assert answer.status_code == 409
         assert f"{world.address(0)} must not stop now because " in line(answer)
         assert " would become unavailable " in line(answer)
+        assert "; until " in line(answer)
         assert ask(world, world.address(1), "may-stop").status_code == 200
 
 
