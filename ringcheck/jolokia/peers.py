@@ -13,9 +13,11 @@ from ringcheck.core.endpoint import ip_of
 from ringcheck.core.words import counted, listed
 from ringcheck.errors import DataError, SourceError
 from ringcheck.http.threads import WorkerThreads
+from ringcheck.http.urls import address_of
 from ringcheck.jolokia import gossip, mbeans, outcomes
 from ringcheck.jolokia.endpoints import endpoint, endpoints, host_ids
 from ringcheck.jolokia.reaching import StepError
+from ringcheck.jolokia.settings import is_jmx, jmx_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +30,7 @@ _PATIENCE = 3.0  # seconds for each agent
 _OTHER_ADDRESSES = ("RPC_ADDRESS", "NATIVE_ADDRESS_AND_PORT", "INTERNAL_IP")
 _FIXES = {
     "refused": "start the agent on each, bound to the address by which the nodes know it (host= of -javaagent)",
-    "silent": "let this host connect to that port of every node: a firewall drops the packets, or the agents hang",
+    "silent": "let {asker} connect to port {port} of every node: a firewall drops the packets, or the agents hang",
     "other": "set `jolokia: {{url: ...}}` so that it leads to each node's own agent; {url} is built for {peer}",
     "error": "ask that host: ringcheck doctor -u {url}",
     "elsewhere": "bind the agents to the addresses of gossip (host={peer} in -javaagent)",
@@ -118,12 +120,14 @@ class Peers:
     def _fault(self, troubles: Mapping[str, _Trouble], count: int, ids: Mapping[str, str]) -> StepError:
         """The fault, by what is wrong with the first peer that can't be asked."""
         peer, trouble = next(iter(troubles.items()))
-        text = f"{len(troubles)} of {counted(count, 'peer')} can't be asked from here ({listed(list(troubles))})"
+        addresses = list(dict.fromkeys(map(ip_of, troubles)))  # the port of an endpoint is not that of its agent
+        text = f"{len(troubles)} of {counted(count, 'peer')} can't be asked from here ({listed(addresses)})"
         kind, found = trouble.kind, trouble.text
         if kind in {"refused", "silent"} and (elsewhere := self._elsewhere(peer, ids[peer])):
-            kind, found = "elsewhere", f"the agent of {peer} listens on {elsewhere}"
+            kind, found = "elsewhere", f"the agent of {ip_of(peer)} listens on {elsewhere}"
         url = self._location(peer, ids[peer])
-        return StepError(f"{text}: {found}", _FIXES[kind].format(url=url, peer=ip_of(peer)))
+        asker, port = ("the proxy", jmx_end(url)[1]) if is_jmx(url) else ("this host", address_of(url).port)
+        return StepError(f"{text}: {found}", _FIXES[kind].format(url=url, peer=ip_of(peer), asker=asker, port=port))
 
     def _elsewhere(self, peer: str, host_id: str) -> str | None:
         """Another address of a peer, known by gossip, at which its agent answers; None if there is none."""

@@ -332,6 +332,18 @@ def test_doctor_names_the_fix_for_jmx(case: str, fix: str) -> None:
     assert all(step.status == "skipped" for step in steps[steps.index(failed_step) + 1 :])
 
 
+def test_doctor_names_the_port_of_jmx_that_the_proxy_can_not_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers have endpoints with the port of gossip, which nobody asks."""
+    monkeypatch.setattr("ringcheck.jolokia.peers._PATIENCE", 0.3)
+    with proxied() as (proxy, _):
+        proxy.hanging.add(TWO)
+        settings = JolokiaSettings(contact_points=(ONE,), proxy=proxy.agent.url, jmx=JMX, timeout=2.0)
+        step = diagnose(settings, ONE, 6.0).steps[-1]
+        proxy.released.set()
+    assert (step.name, f"1 of 2 peers can't be asked from here ({TWO}): " in step.text) == ("peers", True)
+    assert step.fix.startswith("let the proxy connect to port 7199 of every node: ")
+
+
 def test_an_answer_of_jmx_is_not_a_connection_failure() -> None:
     """A missing MBean or a refused operation is judged like the same answer of an agent."""
     assert node_failure(404, "org.apache:type=X", "javax.management.InstanceNotFoundException") is None
