@@ -39,7 +39,15 @@ class RingcheckError(Exception):
 
 
 class UsageError(RingcheckError):
-    """The caller's fault: an option, argument or name that can't be used."""
+    """The caller's fault: an option, argument or name that can't be used.
+
+    Attributes:
+        step: what to do; empty if the text says it.
+    """
+
+    def __init__(self, message: str, step: str = "") -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class ConfigError(UsageError):

@@ -128,7 +128,7 @@ def problem_of(error: BaseException) -> Problem:
     if isinstance(error, SourceError):
         return Problem(error.kind, str(error), *STEPS.get((error.asked, error.symptom), ("", "")))
     if isinstance(error, RingcheckError):
-        return Problem(_kind(error), str(error))
+        return Problem(_kind(error), str(error), error.step if isinstance(error, UsageError) else "")
     if isinstance(error, click.ClickException):
         return Problem("usage", f"usage: {_usage(error)}")
     if isinstance(error, click.Abort | KeyboardInterrupt):

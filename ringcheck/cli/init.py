@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 CLIENTS = "LOCAL_QUORUM"  # what most clients use
 _EXISTS = "init writes a configuration and does not read one: name a node with -H"
+_OTHER_FILE = "name another file with -o, or - for standard output"
 _RECORDED = "a recorded snapshot does not say how the nodes are asked"
 
 
@@ -67,7 +68,7 @@ def init(
     from ringcheck.config.first import FirstConfig, step_above, usable_name
 
     if output != "-" and os.path.lexists(output):
-        raise UsageError(f"{output} exists and is not overwritten: name another file with -o, or - for standard output")
+        raise UsageError(f"{output} exists and is not overwritten", _OTHER_FILE)
     for text in (critical, warning):
         if text is not None:
             _named(text)  # a wrong level is refused before a node is asked
@@ -173,7 +174,7 @@ def _write(path: Path, text: str) -> None:
             with suppress(OSError):
                 Path(name).unlink()
     except FileExistsError:
-        raise UsageError(f"{path} exists and is not overwritten: name another file with -o") from None
+        raise UsageError(f"{path} exists and is not overwritten", _OTHER_FILE) from None
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None
 

@@ -100,7 +100,7 @@ class Target:
         """The cluster, and the path of the agent's state file if one is configured."""
         path = self.config or (str(DEFAULT_CONFIG) if self.configurable and DEFAULT_CONFIG.exists() else None)
         if path is None:
-            raise UsageError(f"no cluster is named: use {self._ways()}")
+            raise UsageError("no cluster is named", f"use {self._ways()}")
         require_config(path)
         from ringcheck.config import load
         from ringcheck.core.words import listed, suggestion
@@ -109,7 +109,7 @@ class Target:
         clusters = config.clusters
         known = sorted(clusters)
         if self.cluster is None and len(clusters) > 1:
-            raise UsageError(f"{path} has {len(clusters)} clusters: choose one with --cluster ({listed(known)})")
+            raise UsageError(f"{path} has {len(clusters)} clusters", f"choose one with --cluster ({listed(known)})")
         if self.cluster is not None and self.cluster not in clusters:
             raise UsageError(f"{path} has no cluster {self.cluster!r} ({suggestion(self.cluster, known)})")
         chosen = next(iter(clusters.values())) if self.cluster is None else clusters[self.cluster]
@@ -411,9 +411,8 @@ def require_config(path: str) -> None:
         UsageError: as above.
     """
     if not os.path.lexists(path):
-        raise UsageError(
-            f"there is no configuration {path}: name another file with -C, or write one with `ringcheck init`"
-        )
+        step = "name another file with -C, or write one with `ringcheck init`"
+        raise UsageError(f"there is no configuration {path}", step)
 
 
 def _maintenance(configured: Cluster, deadline: float) -> Maintenance:

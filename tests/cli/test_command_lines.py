@@ -91,11 +91,11 @@ LINES = [
     ("check -c", "Option '-c' requires an argument"),
     ("check --unreachable crit", "'crit' is not one of 'unknown', 'critical'"),
     # Which cluster
-    ("health", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
-    ("check", "no cluster is named: use -C FILE [--cluster NAME]"),
+    ("health", "no cluster is named; next: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+    ("check", "no cluster is named; next: use -C FILE [--cluster NAME]"),
     ("check --from {up} --max-age 5s", "--max-age needs --agent: without an agent the nodes are asked now"),
-    ("doctor", "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"),
-    ("health -C {two.yaml}", "has 2 clusters: choose one with --cluster (orders, search)"),
+    ("doctor", "no cluster is named; next: use -C FILE [--cluster NAME], -H HOST or -u URL"),
+    ("health -C {two.yaml}", "has 2 clusters; next: choose one with --cluster (orders, search)"),
     ("health -C {two.yaml} --cluster order", "has no cluster 'order' (did you mean orders?)"),
     ("health -C {two.yaml} --cluster zzz", "has no cluster 'zzz' (known: orders, search)"),
     ("check -C {two.yaml} --cluster serach", "did you mean search?"),
@@ -325,6 +325,27 @@ JSON = [
     ("check -w QUORM --from {up}", "usage", "check"),
     ("history --cluster a --state /nowhere.db", "error", "history"),
 ]
+
+
+STEPS = [
+    ("plan -C /nowhere.yaml", "there is no configuration /nowhere.yaml", "name another file with -C, or write one with"),
+    ("plan", "no cluster is named", "use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+    ("plan -C {two.yaml}", "{two.yaml} has 2 clusters", "choose one with --cluster (orders, search)"),
+]
+
+
+@pytest.mark.parametrize(("line", "text", "step"), STEPS, ids=[line for line, *_ in STEPS])
+def test_the_next_step_of_a_usage_error_has_its_own_field(
+    line: str, text: str, step: str, stage: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text does not repeat it; people read both in one line."""
+    assert run([*words(line, stage), "--format", "json"]) == 3
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    validate(document, "error-1")
+    assert (document["kind"], document["error"]) == ("usage", " ".join(words(text, stage)))
+    assert document["next_step"].startswith(step)
+    assert err == f"UNKNOWN - {document['error']}; next: {document['next_step']}\n"
 
 
 @pytest.mark.parametrize(("line", "kind", "command"), JSON, ids=[line for line, *_ in JSON])

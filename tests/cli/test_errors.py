@@ -70,7 +70,7 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
                 "`ringcheck check --nonsense ...`"
             ),
         ),
-        (["check"], "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
+        (["check"], "no cluster is named; next: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
         (
             ["check", "-H", "a", "--from", "b"],
             "name the cluster in one way only: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE",

@@ -89,7 +89,7 @@ def test_nothing_is_overwritten(kind: str, tmp_path: Path, capsys: pytest.Captur
         path.mkdir()
     assert run(["init", "-H", "127.0.0.1:1", "-o", str(path)]) == 3
     assert capsys.readouterr().err == (
-        f"UNKNOWN - {path} exists and is not overwritten: name another file with -o, or - for standard output\n"
+        f"UNKNOWN - {path} exists and is not overwritten; next: name another file with -o, or - for standard output\n"
     )
     assert kind != "file" or path.read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
@@ -152,7 +152,7 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
     ("words", "text"),
     [
         (["-H", "127.0.0.1:1"], "connection refused; next: start Jolokia there"),
-        ([], "no cluster is named: use -H HOST or -u URL"),
+        ([], "no cluster is named; next: use -H HOST or -u URL"),
         (["-C", "x"], "does not take --config: init writes a configuration and does not read one"),
         (["--from", "x"], "does not take --from: a recorded snapshot does not say how the nodes are asked"),
         (["-H", "127.0.0.1:1", "--username", "me"], "name a file with the password by --password-file"),

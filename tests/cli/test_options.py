@@ -136,7 +136,7 @@ def test_no_command_without_a_recording_names_from(
     """If no cluster is given, the line names only options that the command has."""
     monkeypatch.setattr("ringcheck.cli.target.DEFAULT_CONFIG", Path("/nowhere/ringcheck.yaml"))
     assert run(["lease", "list"]) == 3
-    line = "no cluster is named: use -C FILE [--cluster NAME], -H HOST or -u URL"
+    line = "no cluster is named; next: use -C FILE [--cluster NAME], -H HOST or -u URL"
     assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 

@@ -338,7 +338,7 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out.splitlines()
     assert out == [
         (
-            "UNKNOWN - there is no configuration /nowhere/r.yaml: "
+            "UNKNOWN - there is no configuration /nowhere/r.yaml; next: "
             "name another file with -C, or write one with `ringcheck init`"
         ),
         "/nowhere/r.yaml: there is no such file; `ringcheck init` writes a first one",
@@ -403,7 +403,7 @@ def test_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "has 3 clusters: choose one with --cluster (legacy, orders-prod, search-prod)"),
+        ([], "has 3 clusters; next: choose one with --cluster (legacy, orders-prod, search-prod)"),
         (["--cluster", "orders"], "has no cluster 'orders' (did you mean orders-prod?)"),
     ],
 )
