@@ -119,10 +119,11 @@ class Target:
         """How to ask the nodes that -H and -u name, and with the same port and path all others.
 
         Raises:
-            UsageError: if no node is named.
+            UsageError: if no node is named, or an option lacks the one that it belongs to.
         """
         from ringcheck.jolokia.settings import JolokiaSettings
 
+        self._require_pairs()
         if self.proxy:
             return self._proxied(self.proxy)
         if self.jmx or self.jmx_username or self.jmx_password_file:
@@ -139,6 +140,16 @@ class Target:
             password_file=self.password_file,
             tls=self.tls(),
         )
+
+    def _require_pairs(self) -> None:
+        """Refuse options that would have no effect, as the configuration does with their keys."""
+        for option, value, other, needed in (
+            ("--password-file", self.password_file, "--username", self.username),
+            ("--jmx-password-file", self.jmx_password_file, "--jmx-username", self.jmx_username),
+            ("--key-file", self.key_file, "--cert-file", self.cert_file),
+        ):
+            if value and not needed:
+                raise UsageError(f"{option} needs {other}")
 
     def _proxied(self, proxy: str) -> JolokiaSettings:
         """The same for nodes without Jolokia, whose JMX ports a proxy asks."""
@@ -178,8 +189,9 @@ class Target:
             max_age: highest age of its verdicts in seconds.
 
         Raises:
-            UsageError: the URL or the password can't be used.
+            UsageError: the URL or the password can't be used, or an option lacks the one that it belongs to.
         """
+        self._require_pairs()
         from ringcheck.agent.client import RemoteAgent
         from ringcheck.http.credentials import PASSWORD_VARIABLE, secret
 

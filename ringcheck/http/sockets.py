@@ -15,6 +15,7 @@ import os
 import socket
 import ssl
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import ConfigError
@@ -169,6 +170,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
         if tls.cert_file:
+            _require_key(tls.cert_file, tls.key_file)
             context.load_cert_chain(tls.cert_file, tls.key_file)
     except (OSError, ssl.SSLError) as error:
         files = ", ".join(filter(None, (tls.ca_file, tls.cert_file, tls.key_file)))
@@ -178,6 +180,18 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     context.sslsocket_class = TlsSocket
     return context
+
+
+def _require_key(cert_file: str, key_file: str | None) -> None:
+    """Refuse a certificate whose private key is named nowhere: OpenSSL's own text for it is `no data`.
+
+    Raises:
+        ConfigError: as above.
+        OSError: if the file can't be read.
+    """
+    held = Path(cert_file).read_bytes()
+    if key_file is None and b"BEGIN CERTIFICATE" in held and b"PRIVATE KEY" not in held:
+        raise ConfigError(f"tls: {cert_file} has no private key: name the file that has it by key_file (--key-file)")
 
 
 def unloadable(error: OSError | ValueError) -> str:

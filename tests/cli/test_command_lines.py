@@ -178,6 +178,14 @@ LINES = [
     ("health -H 127.0.0.1:1 --username me --password-file /nowhere", "/nowhere can't be read: No such file"),
     ("health -H 127.0.0.1:1 --ca-file /nowhere.pem", "/nowhere.pem can't be loaded: no such file or directory"),
     ("health -H 127.0.0.1:1 --ca-file {junk.pem}", "junk.pem can't be loaded: not a certificate or key in PEM form"),
+    ("health -H 127.0.0.1:1 --cert-file {authority}", "/ca has no private key: name the file that has it by"),
+    ("nodes -H 127.0.0.1:1 --cert-file {junk.pem}", "junk.pem can't be loaded: not a certificate or key in PEM form"),
+    ("health -H 127.0.0.1:1 --cert-file /nowhere.pem", "/nowhere.pem can't be loaded: no such file or directory"),
+    ("health -H 127.0.0.1:1 --key-file /nowhere", "--key-file needs --cert-file"),
+    ("health -H 127.0.0.1:1 --password-file /nowhere", "--password-file needs --username"),
+    ("doctor -u http://127.0.0.1:1/jolokia --password-file /nowhere", "--password-file needs --username"),
+    ("check --agent http://127.0.0.1:1 --cluster a --password-file /nowhere", "--password-file needs --username"),
+    ("nodes -H h --proxy http://127.0.0.1:1 --jmx-password-file /nowhere", "--jmx-password-file needs --jmx-username"),
     ("roll -H 127.0.0.1:1 --exec \"x '{{address}}\"", "can't be split: a quote is not closed"),
     # Addresses
     ("health -H 127.0.0.1:99999", "'127.0.0.1:99999' is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"),
@@ -328,7 +336,7 @@ JSON = [
 
 
 STEPS = [
-    ("plan -C /nowhere.yaml", "there is no configuration /nowhere.yaml", "name another file with -C, or write one with"),
+    ("plan -C /nowhere.yaml", "there is no configuration /nowhere.yaml", "name another file with -C, or write"),
     ("plan", "no cluster is named", "use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
     ("plan -C {two.yaml}", "{two.yaml} has 2 clusters", "choose one with --cluster (orders, search)"),
 ]
