@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import ClusterCommand, format_option, target_options
-from ringcheck.cli.terminal import colours
+from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,5 +44,6 @@ def doctor(target: Target, contact: str | None, format_: str) -> int:
         raise UsageError("name one host: its steps are shown one by one")
     diagnosis = diagnose(cluster, contact, target.timeout)
     document = diagnosis_document(diagnosis)
-    click.echo(json.dumps(document, indent=2) if format_ == "json" else render(diagnosis, colour=colours()))
+    shown = render(diagnosis, colour=colours(), width=columns())
+    click.echo(json.dumps(document, indent=2) if format_ == "json" else shown)
     return FAILED if diagnosis.failed else 0

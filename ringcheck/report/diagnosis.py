@@ -5,33 +5,50 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.report.terminal import fitted
+from ringcheck.report.terminal import Sentence, ansi, labelled, wrapped_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from ringcheck.core.diagnosis import Diagnosis
-    from ringcheck.report.terminal import Line
+    from ringcheck.core.diagnosis import Diagnosis, Step
+
+_ENDLESS = 10**9  # columns of a file or a pipe
 
 _STYLES = {"ok": "OK", "failed": "CRITICAL", "skipped": "dim"}
 
 
-def render(diagnosis: Diagnosis, *, colour: bool = False) -> str:
-    """The output of `doctor`. Lines are not wrapped, so that fixes can be copied."""
-    return fitted(_lines(diagnosis), None, colour=colour)
+def render(diagnosis: Diagnosis, *, colour: bool = False, width: int | None = None) -> str:
+    """The output of `doctor`.
+
+    Args:
+        diagnosis: what to show.
+        colour: paint the answer and the status of each step with ANSI escapes.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
+    """
+    sentences = _sentences(diagnosis)
+    rows = (row for line, *hang in sentences for row in wrapped_line(line, *hang, width=width or _ENDLESS))
+    return "\n".join(ansi(row, colour=colour) for row in rows)
 
 
-def _lines(diagnosis: Diagnosis) -> Iterator[Line]:
+def _sentences(diagnosis: Diagnosis) -> Iterator[Sentence]:
     yield _head(diagnosis)
     widest = max(len(step.name) for step in diagnosis.steps)
+    column = widest + 11  # of the texts
     for step in diagnosis.steps:
-        yield (f"{step.status:<7}", _STYLES[step.status]), (f"  {step.name:<{widest}}  {step.text}", "")
+        text = f"  {step.name:<{widest}}  {step.text}"
+        yield labelled(f"{step.status:<7}", _STYLES[step.status], text, hang=column)
         if step.fix:
-            yield ((f"{'':>{widest + 11}}-> {step.fix}", "bold" if step.status == "failed" else ""),)
+            yield labelled(f"-> {step.fix}", "bold" if step.status == "failed" else "", "", column, len("-> "))
 
 
-def _head(diagnosis: Diagnosis) -> Line:
-    if not diagnosis.failed:
-        return ("OK", "OK"), (f" {diagnosis.url}: everything that was asked is well", "")
-    names = ", ".join(step.name for step in diagnosis.failed)
-    return ("FAILED", "CRITICAL"), (f" {diagnosis.url}: {counted(len(diagnosis.failed), 'step')} failed ({names})", "")
+def _head(diagnosis: Diagnosis) -> Sentence:
+    if diagnosis.failed:
+        text = f"{counted(len(diagnosis.failed), 'step')} failed ({_names(diagnosis.failed)})"
+        return labelled("FAILED", "CRITICAL", f" {diagnosis.url}: {text}")
+    advised = [step for step in diagnosis.steps if step.status == "ok" and step.fix]
+    text = f"no step failed; still to do: {_names(advised)}" if advised else "everything that was asked is well"
+    return labelled("OK", "OK", f" {diagnosis.url}: {text}")
+
+
+def _names(steps: Sequence[Step]) -> str:
+    return ", ".join(step.name for step in steps)

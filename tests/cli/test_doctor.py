@@ -44,8 +44,20 @@ def test_a_healthy_node(server: Server, capsys: pytest.CaptureFixture[str]) -> N
     """Every host has a line for each step, in the same order; the exit code is 0."""
     assert run(["doctor", *options(server, 0)]) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == f"OK {url(server, 0)}: everything that was asked is well"
+    assert first == f"OK {url(server, 0)}: no step failed; still to do: policy"
     assert [line.split()[1] for line in lines if not line.lstrip().startswith("->")] == NAMES
+
+
+def test_rows_fit_the_terminal(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not fall back to the first column."""
+    monkeypatch.setattr("ringcheck.cli.doctor.columns", lambda: 80)
+    assert run(["doctor", *options(server, 0)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert {len(row) for row in rows if "://" not in row and len(row) > 80} == set()
+    assert {row.split()[0] for row in rows if not row.startswith(" ")} == {"OK", "ok", "skipped"}
+    assert any(row.startswith(" " * 20) for row in rows)
 
 
 @pytest.mark.parametrize("words", [["-H", "127.0.0.1:1"], ["127.0.0.1:1"]], ids=["option", "argument"])
