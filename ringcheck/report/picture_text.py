@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.words import percent
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST, Band
-from ringcheck.report.terminal import ansi, clip, crop, pad, width
+from ringcheck.report.terminal import ansi, clip, crop, pad, width, wrapped_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ LINES = 26  # lines of signs; a larger ring is drawn in bands
 BANDS = 32  # rows of a ring in bands
 _GROUP = 10  # signs between two blanks, to count by
 _LABEL = 6  # columns before the signs
+_MEANING = 20  # least columns of a meaning in the legend
 _NODES = 8  # nodes that are not live and are named
 NARROW, WIDE = 64, 80  # columns from which the token, and the words for a condition, are shown
 
@@ -63,7 +64,7 @@ def render(picture: Picture, *, columns: int = 80, colour: bool = False, signs: 
         body = _strip(picture, columns, signs)
     else:
         body = _bands(picture, columns, signs)
-    head, not_live = [*_head(picture, columns), *_legend(picture, signs)], _not_live(picture, columns, signs)
+    head, not_live = [*_head(picture, columns), *_legend(picture, columns, signs)], _not_live(picture, columns, signs)
     blocks = [head, body, not_live, _metadata(picture, columns)]
     lines = [[ansi(crop(line, columns), colour=colour) for line in block] for block in blocks]
     return "\n\n".join("\n".join(block) for block in lines if block)
@@ -91,26 +92,35 @@ def _metadata(picture: Picture, columns: int) -> list[Line]:
 
 
 def _wrapped(text: str, columns: int) -> list[str]:
-    return textwrap.wrap(text, columns, break_on_hyphens=False) or [""]
+    return textwrap.wrap(text, columns, subsequent_indent="  ", break_on_hyphens=False) or [""]
 
 
-def _legend(picture: Picture, signs: PictureSigns) -> Iterator[Line]:
+def _legend(picture: Picture, columns: int, signs: PictureSigns) -> Iterator[Line]:
     """Each sign, the number of ranges that have it, and its meaning."""
     number, health = len(picture.ring), picture.health
     always: set[Drawn] = {"unavailable", "at_minimum", "spare"} if health else set()
     for shown in WORST_FIRST:
         count = picture.conditions[shown]
         if shown in always or count:
-            yield ((signs.conditions[shown], shown), *_entry(WORDS[shown], count, number, MEANINGS[shown]))
+            counts = _counts(WORDS[shown], count, number)
+            yield from _entry((signs.conditions[shown], shown), counts, MEANINGS[shown], columns)
     if health:
         sign = (signs.down, "unavailable")
-        yield (sign, *_entry("replica not live", picture.degraded, number, "at least one of those"))
+        counts = _counts("replica not live", picture.degraded, number)
+        yield from _entry(sign, counts, "have at least one such replica", columns)
     if health and health.unavailable:
         yield ((f"  {percent(health.unavailable_share)} of tokens unavailable", ""),)
 
 
-def _entry(word: str, count: int, number: int, meaning: str) -> Line:
-    return (f" {word:<16} {count:>{len(str(number))}} of {number}", ""), (f"  {meaning}", "dim")
+def _counts(word: str, count: int, number: int) -> str:
+    return f" {word:<16} {count:>{len(str(number))}} of {number}"
+
+
+def _entry(sign: Span, counts: str, meaning: str, columns: int) -> Iterator[Line]:
+    """The rows of an entry; a meaning that does not fit continues below itself, or in a narrow terminal below all."""
+    column = len(sign[0]) + len(counts) + 2
+    hang = column if columns - column >= _MEANING else 2
+    yield from wrapped_line((sign, (counts, ""), (f"  {meaning}", "dim")), 0, hang, width=columns)
 
 
 def _not_live(picture: Picture, columns: int, signs: PictureSigns) -> list[Line]:

@@ -115,7 +115,7 @@ def test_the_metadata_service_is_named_and_not_drawn(tmp_path: Path, capsys: pyt
     run(["ring", "orders", "--from", str(path), "--level", "ONE"])
     assert capsys.readouterr().out.endswith(
         "\n\nNot in this picture: 2 of 3 members of the cluster metadata service up, 2 needed\n"
-        "to change schema or topology.\n"
+        "  to change schema or topology.\n"
     )
     assert run(["ring", "system_cluster_metadata", "--from", str(path)]) == 3
     assert "its replicas are the members of the cluster metadata service" in capsys.readouterr().err

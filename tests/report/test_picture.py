@@ -46,13 +46,13 @@ def arcs(root: ET.Element, style: str) -> int:
 
 FIRST = """\
 blogs, keyspace blog at LOCAL_QUORUM in dc1: 0 of 12 ranges unavailable, 9 at
-minimum
+  minimum
 NetworkTopologyStrategy {dc1=3}, needs 2 live in dc1, as 10.0.0.2 sees it,
-2026-01-01T00:00:00Z
+  2026-01-01T00:00:00Z
 X unavailable       0 of 12  too few replicas are live
 o at minimum        9 of 12  one more loss is an outage
 . with spare        3 of 12  can lose a replica
-- replica not live  9 of 12  at least one of those
+- replica not live  9 of 12  have at least one such replica
 
   RANGE ENDS AT         LIVE  STATE            REPLICAS
 o -9223372036854775808   2/3  at minimum       -10.0.0.1 +10.0.0.2 +10.0.0.3
@@ -72,20 +72,44 @@ o  7686143364045646503   2/3  at minimum       +10.0.0.4 -10.0.0.1 +10.0.0.2
 
 SECOND = """\
 blogs, keyspace blog at LOCAL_QUORUM in
-dc1: 6 of 12 ranges (50.0 % of the
-tokens) unavailable
+  dc1: 6 of 12 ranges (50.0 % of the
+  tokens) unavailable
 NetworkTopologyStrategy {dc1=3}, needs 2
-live in dc1, as 10.0.0.2 sees it,
-2026-01-01T00:00:00Z
-█ unavailable       6 of 12  too few ...
-▪ at minimum        6 of 12  one more...
-· with spare        0 of 12  can lose...
-○ replica not live 12 of 12  at least...
+  live in dc1, as 10.0.0.2 sees it,
+  2026-01-01T00:00:00Z
+█ unavailable       6 of 12  too few
+  replicas are live
+▪ at minimum        6 of 12  one more
+  loss is an outage
+· with spare        0 of 12  can lose a
+  replica
+○ replica not live 12 of 12  have at
+  least one such replica
   50.0 % of tokens unavailable
 
   LIVE  REPLICAS
 █  1/3  ○10.0.0.1 ●10.0.0.2 ○10.0.0.3
 ▪  2/3  ●10.0.0.2 ○10.0.0.3 ●10.0.0.4"""
+
+
+SIXTY = """\
+blogs, keyspace blog at LOCAL_QUORUM in dc1: 6 of 12 ranges
+  (50.0 % of the tokens) unavailable
+NetworkTopologyStrategy {dc1=3}, needs 2 live in dc1, as
+  10.0.0.2 sees it, 2026-01-01T00:00:00Z
+X unavailable       6 of 12  too few replicas are live
+o at minimum        6 of 12  one more loss is an outage
+. with spare        0 of 12  can lose a replica
+- replica not live 12 of 12  have at least one such replica
+"""
+
+
+def test_no_explanation_is_cut_at_sixty_columns() -> None:
+    """Further rows of the head are indented; a meaning that does not fit continues below itself."""
+    lost = drawn(figures.snapshot([figures.A, figures.C]))
+    assert picture_text.render(lost, columns=60, signs=PLAIN).startswith(SIXTY)
+    text = picture_text.render(drawn(figures.snapshot([], 2, 3, 2), level=Level.THREE), columns=50, signs=PLAIN)
+    assert "# never available  6 of 6  needs more replicas\n                           than there are\n" in text
 
 
 def test_the_first_figure_in_a_terminal() -> None:
