@@ -143,16 +143,18 @@ def render_risk(risk: Risk, *, colour: bool = False, width: int | None = None) -
 
 def _head(risk: Risk) -> Iterator[Sentence]:
     word = "UNKNOWN" if risk.gaps else "RISK"
-    tiers = "; ".join(map(_tier, risk.overall)) or "no level that is watched could be evaluated"
+    tiers = "; ".join(_tier(tier, risk.levels) for tier in risk.overall) or "no level that is watched could be evaluated"
     style = "UNKNOWN" if risk.gaps else risk.verdict.severity.name
     yield labelled(word, style, f" {risk.verdict.snapshot.cluster}: {tiers}")
     yield said(text.basis(risk.verdict))
 
 
-def _tier(risk: TierRisk) -> str:
+def _tier(risk: TierRisk, levels: Sequence[LevelRisk]) -> str:
     outage = f"a {risk.tier.name} outage"
     if risk.nodes.failures == 0:
-        return f"there is {outage} now"
+        of_tier = (level for level in levels if level.tier is risk.tier and level.nodes)
+        lost = list(dict.fromkeys(level.level.value for level in of_tier if level.nodes and not level.nodes.failures))
+        return f"{listed(lost)} {'is' if len(lost) == 1 else 'are'} lost now ({risk.tier.name})"
     if risk.nodes.failures is None:
         return f"no loss of nodes makes {outage}"
     racks = f" or {counted(risk.racks.failures, 'rack')}" if risk.racks.failures else ""
