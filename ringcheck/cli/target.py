@@ -6,19 +6,18 @@ the cluster, judges what was seen, and opens the store of its restart leases.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ringcheck import deadline
+from ringcheck.cli.templates import require_scheme, same_jmx_port, same_port, template_of
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,13 +128,13 @@ class Target:
         if self.jmx or self.jmx_username or self.jmx_password_file:
             raise UsageError("--jmx, --jmx-username and --jmx-password-file need --proxy")
         for url in self.url:
-            _require_scheme(url)
+            require_scheme(url)
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")
         return JolokiaSettings(
             contact_points=contacts,
-            url=_template(self.url[0]) if self.url else _same_port(self.host[0], "https" if self.tls() else "http"),
+            url=template_of(self.url[0]) if self.url else same_port(self.host[0], "https" if self.tls() else "http"),
             username=self.username,
             password_file=self.password_file,
             tls=self.tls(),
@@ -159,7 +158,7 @@ class Target:
         if self.url or not self.host:
             raise UsageError("--proxy takes the nodes to begin with by -H, and not -u")
         try:
-            template = jmx_template(self.jmx or _same_jmx_port(self.host[0], DEFAULT_JMX))
+            template = jmx_template(self.jmx or same_jmx_port(self.host[0], DEFAULT_JMX))
         except ValueError as error:
             raise UsageError(f"--jmx {error}") from None
         return JolokiaSettings(
@@ -205,44 +204,6 @@ class Target:
         left = deadline.left()
         seconds = self.timeout if left is None else min(left, self.timeout)
         return max(seconds - RESERVE, seconds / 2)
-
-
-def _require_scheme(url: str) -> None:
-    if not url.startswith(("http://", "https://")):
-        from ringcheck.http.urls import shown
-
-        raise UsageError(f"-u takes an http or https URL, not {shown(url)!r}: name HOST or HOST:PORT with -H")
-
-
-def _template(url: str) -> str:
-    """The URL of any node's Jolokia, if that of one node is known."""
-    if "{address}" in url:
-        return url
-    try:
-        parts = urlsplit(url)
-        return parts._replace(netloc=f"{{address}}{f':{parts.port}' if parts.port else ''}").geturl()
-    except ValueError:
-        from ringcheck.http.urls import shown
-
-        raise UsageError(f"{shown(url)!r} is not a usable URL") from None
-
-
-def _same_port(host: str, scheme: str) -> str:
-    """The URL of any node's Jolokia at the port of this host; empty for the default port."""
-    with suppress(ValueError):
-        ipaddress.ip_address(host)
-        return ""  # an IPv6 address has colons, but no port
-    try:
-        port = urlsplit(f"//{host}").port
-    except ValueError:
-        return ""  # it is refused when it is used
-    return f"{scheme}://{{address}}:{port}/jolokia" if port else ""
-
-
-def _same_jmx_port(host: str, template: str) -> str:
-    """The JMX URL of any node at the port of this host; the template as it is for the default port."""
-    port = _same_port(host, "http").removeprefix("http://{address}:").partition("/")[0]
-    return template.replace(":7199/", f":{port}/") if port else template
 
 
 @dataclass(frozen=True, slots=True)
