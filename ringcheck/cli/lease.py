@@ -217,6 +217,7 @@ def _refuse(decision: Decision, error: HeldError, format_: str) -> int:
 
 
 def _show(decision: Decision, request: _Request, store: str, format_: str) -> None:
+    from ringcheck.cli.repeated import repeated
     from ringcheck.documents.decision import decision_document
     from ringcheck.report import gate as report
 
@@ -226,7 +227,7 @@ def _show(decision: Decision, request: _Request, store: str, format_: str) -> No
     click.echo(report.render(decision, colour=colours(), width=columns()))
     if decision.decision == "safe":
         leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {store}"
-        click.echo(f"\n{leases}: give them back with `ringcheck lease release`")
+        click.echo(f"\n{leases}: give them back with `ringcheck lease release {repeated(release)}`")
 
 
 # Release and break

@@ -45,6 +45,8 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
 
     Exit codes: 0 every node has a batch, 2 some nodes are refused, 3 unknown.
     """
+    from ringcheck.cli.repeated import repeated
+    from ringcheck.cli.roll import roll
     from ringcheck.core import plan as core
     from ringcheck.documents.decision import plan_document
     from ringcheck.report import plan as report
@@ -53,7 +55,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     seen = cluster.snapshot()
     wanted = members(seen, nodes, rack, target.dc)
     batches = core.plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
-    shown = report.render(batches, colour=colours(), width=columns())
+    shown = report.render(batches, colour=colours(), width=columns(), options=repeated(roll))
     click.echo(json.dumps(plan_document(batches), indent=2) if format_ == "json" else shown)
     return _exit_code(batches)
 

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 _NAMED = 24  # nodes of a rack in a batch that are named; --format json names all
 
 
-def render(plan: Plan, *, colour: bool = False, width: int | None = None) -> str:
+def render(plan: Plan, *, colour: bool = False, width: int | None = None, options: str = "") -> str:
     """The output of `plan`.
 
     Args:
         plan: what to show.
         colour: paint the answer with ANSI escapes.
         width: columns of the terminal; None for 80.
+        options: of `plan`, for the command that comes next.
     """
-    parts = (_head, _batches, _refused, _notes, _next)
-    return blocks((part(plan) for part in parts), colour=colour, width=width)
+    parts = (_head, _batches, _refused, _notes)
+    return blocks((*(part(plan) for part in parts), _next(plan, options)), colour=colour, width=width)
 
 
 def batches(number: int) -> str:
@@ -92,6 +93,7 @@ def _notes(plan: Plan) -> Iterator[Sentence]:
         yield said(f"note {note.code}: {note.summary}", 2)
 
 
-def _next(plan: Plan) -> Iterator[Sentence]:
+def _next(plan: Plan, options: str) -> Iterator[Sentence]:
     if plan.batches:
-        yield said("Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch")
+        command = " ".join(filter(None, ("ringcheck roll", options, "--exec 'CMD {address}'")))
+        yield said(f"Next: {command} asks the gate before each batch")

@@ -143,7 +143,9 @@ def render_risk(risk: Risk, *, colour: bool = False, width: int | None = None) -
 
 def _head(risk: Risk) -> Iterator[Sentence]:
     word = "UNKNOWN" if risk.gaps else "RISK"
-    tiers = "; ".join(_tier(tier, risk.levels) for tier in risk.overall) or "no level that is watched could be evaluated"
+    tiers = (
+        "; ".join(_tier(tier, risk.levels) for tier in risk.overall) or "no level that is watched could be evaluated"
+    )
     style = "UNKNOWN" if risk.gaps else risk.verdict.severity.name
     yield labelled(word, style, f" {risk.verdict.snapshot.cluster}: {tiers}")
     yield said(text.basis(risk.verdict))

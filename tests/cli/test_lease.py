@@ -83,6 +83,7 @@ def test_a_lease_is_granted_and_released(stage: Stage) -> None:
     code, text = stage.run("acquire", first, "--purpose", "kernel")
     assert (code, text.splitlines()[0]) == (0, f"SAFE embedded: {first} may stop now")
     assert "protects against other runs on this host only" in text
+    assert text.endswith(f": give them back with `ringcheck lease release -C {stage.path} {first}`\n")
     (holder,) = stage.store.holders()
     assert (holder.node, holder.owner, holder.purpose) == (first, whoami(), "kernel")
     assert holder.host_id == stage.cluster.nodes[0].host_id
@@ -340,12 +341,17 @@ def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.
     assert [one.node for one in stage.store.holders()] == [first]
 
 
-def test_without_configuration(stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_configuration(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With `-H` and `-u`, leases are kept in a lock file on this host, named after Cassandra's cluster name."""
     monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "shared")
     target = ["-H", stage.names[0], "-u", stage.url]
-    assert run(["lease", "acquire", *target, "--accept", "blog_1", stage.names[0]]) == 0
+    capsys.readouterr()
+    assert run(["lease", "acquire", *target, "--accept", "blog_1", "--owner", "Jo Doe", stage.names[0]]) == 0
+    again = f"-H {stage.names[0]} -u '{stage.url}' {stage.names[0]} --owner 'Jo Doe'`"
+    assert f"`ringcheck lease release {again}" in capsys.readouterr().out
     store = LockFile("embedded", str(tmp_path / "shared" / "embedded.json"))
     assert [one.node for one in store.holders()] == [stage.names[0]]
     assert run(["preflight", *target, "--accept", "blog_1", stage.names[1]]) == 2
-    assert run(["lease", "release", *target, stage.names[0]]) == 0
+    assert run(["lease", "release", *target, "--owner", "Jo Doe", stage.names[0]]) == 0

@@ -11,7 +11,8 @@ import pytest
 
 import ringcheck.documents
 from ringcheck.cli import run
-from ringcheck.documents.snapshot import snapshot_document
+from ringcheck.cli.target import ChosenCluster
+from ringcheck.documents.snapshot import read_snapshot, snapshot_document
 from tests.core.clusters import nodes, ring, snapshot
 
 SNAPSHOTS = Path(__file__).parents[1] / "snapshots"
@@ -70,6 +71,21 @@ Refused: 1 node
 Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
 """
     )
+
+
+def test_the_next_command_has_the_options_of_this_one(
+    two_dcs: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that `roll` takes too, quoted for a shell; also from the variables of `plan`, but no password in a URL."""
+    seen = read_snapshot(Path(two_dcs).read_bytes(), two_dcs)
+    monkeypatch.setattr(ChosenCluster, "snapshot", lambda *_, **__: seen)
+    monkeypatch.setenv("RINGCHECK_PLAN_MAX_BATCH", "1")
+    monkeypatch.setenv("RINGCHECK_USERNAME", "me")
+    words = ["-u", "http://u:s3cret@10.0.0.1:8778/jolokia", "--accept", "scratch", "--accept", "scr*", "--level", "ONE"]
+    run(["plan", *words, "--by", "rack", "-t", "5s", "host-3"])
+    where, rest = "-u http://10.0.0.1:8778/jolokia", "host-3 --max-batch 1 --by rack"
+    command = f"ringcheck roll {where} --level ONE --accept scratch --accept 'scr*' {rest} --exec 'CMD {{address}}'"
+    assert f"Next: {command} asks" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -330,8 +330,10 @@ def test_odds_without_a_view_are_not_known(tmp_path: Path, capsys: pytest.Captur
 def test_risk_names_the_levels_that_are_lost_now(capsys: pytest.CaptureFixture[str]) -> None:
     """With one of three nodes down a keyspace of one replica has lost both watched levels, and one of three has not."""
     assert run(["risk", "--from", ONE_DOWN, "-k", "blog_1"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].endswith(
-        ": LOCAL_ONE is lost now (CRITICAL); LOCAL_QUORUM is lost now (WARNING)"
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[0]
+        .endswith(": LOCAL_ONE is lost now (CRITICAL); LOCAL_QUORUM is lost now (WARNING)")
     )
     assert run(["risk", "--from", ONE_DOWN, "-k", "blog_3"]) == 0
     assert " lost now" not in capsys.readouterr().out
