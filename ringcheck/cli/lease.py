@@ -306,14 +306,16 @@ def _lease_of(name: str, holders: Sequence[Holder]) -> Holder:
     Raises:
         UsageError: if there is no such lease, or the name can mean several nodes.
     """
-    from ringcheck.core.words import suggestion
+    from ringcheck.core.words import listed, nearest
 
     address = resolve_among(name, {holder.node: holder.host_id for holder in holders})
     for holder in holders:
         if holder.node == address:
             return holder
-    held = suggestion(name, [holder.node for holder in holders])
-    raise UsageError(f"{name} is under no restart lease (nodes under a lease, {held})")
+    held = [holder.node for holder in holders]
+    others = f"nodes under a lease: {listed(held)}" if held else "no node is under one"
+    near = nearest(name, held)
+    raise UsageError(f"{name} is under no restart lease ({f'did you mean {near}?' if near else others})")
 
 
 @contextmanager
