@@ -114,6 +114,8 @@ def _reports(cluster: ChosenCluster, question: Question, interval: float, count:
     with cluster.polls() as poll:
         for number in numbers(1):
             started = time.monotonic()
+            if number > 1:
+                click.echo()
             code, seen = _report(cluster, poll, question, seen)
             if number == count:
                 break
@@ -130,9 +132,9 @@ def _report(cluster: ChosenCluster, poll: Callable[[], Snapshot], question: Ques
     except UsageError:
         raise
     except RingcheckError as error:
-        click.echo(f"UNKNOWN - {one_line(problem_of(error).line)}{f' (last seen: {seen})' if seen else ''}\n")
+        click.echo(f"UNKNOWN - {one_line(problem_of(error).line)}{f' (last seen: {seen})' if seen else ''}")
         return UNKNOWN, seen
-    click.echo(f"{text.render(verdict, colour=colours())}\n")
+    click.echo(text.render(verdict, colour=colours()))
     return verdict.severity.exit_code, verdict.snapshot.taken_at
 
 

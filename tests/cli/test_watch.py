@@ -271,12 +271,13 @@ def test_a_dumb_terminal_gets_reports(tmp_path: Path) -> None:
 
 
 def test_a_pipe_gets_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each report is what health prints."""
+    """Each report is what health prints, with an empty line between two of them."""
     source = record(tmp_path / "s.json", [figures.A, figures.C])
     assert run(["watch", "--from", source, "--count", "2", "--interval", "10ms"]) == 1
     reports = capsys.readouterr().out
     assert run(["health", "--from", source]) == 1
-    assert reports == f"{capsys.readouterr().out}\n" * 2
+    health = capsys.readouterr().out
+    assert reports == f"{health}\n{health}"
 
 
 def test_reports_survive_errors(
