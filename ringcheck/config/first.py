@@ -86,7 +86,7 @@ class FirstConfig:
         elif settings.url:
             yield _line(f"      url: {_scalar(settings.url)}", "Jolokia of any node")
         else:
-            yield '      # url: "http://{address}:8778/jolokia"    # the default; set another port or path here'
+            yield _line('      # url: "http://{address}:8778/jolokia"', "the default; set another port or path here")
         yield from self._logins()
 
     def _logins(self) -> Iterator[str]:
@@ -155,14 +155,15 @@ class FirstConfig:
         if single := single_replicas(self.seen):
             yield "      # Because of these keyspaces no node may stop, unless they are accepted:"
             yield f"      # accept: [{', '.join(map(_scalar, single[:_NAMED]))}]"
-        yield '    # lease: {etcd: ["http://127.0.0.1:2379"]}   # several people or hosts restart nodes: docs/leases.md'
+        lease = '    # lease: {etcd: ["http://127.0.0.1:2379"]}'
+        yield _line(lease, "several people or hosts restart nodes: docs/leases.md")
 
     @staticmethod
     def _agent() -> Iterator[str]:
         yield _line("agent:", "`ringcheck agent`: pages, metrics, API")
         yield _line('  listen: "127.0.0.1:9742"', "another host needs web_config, with TLS and users: docs/web.md")
         yield _line("  interval: 15s", "from one poll to the next")
-        yield "  # state: /var/lib/ringcheck/state.db       # keeps the history over restarts"
+        yield _line("  # state: /var/lib/ringcheck/state.db", "keeps the history over restarts")
 
 
 def step_above(level: Level | None) -> Level | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -51,6 +52,9 @@ def test_the_file_is_a_configuration_of_the_cluster(tmp_path: Path, capsys: pyte
             f"{path}: cluster embedded, 3 nodes; critical LOCAL_QUORUM, warning LOCAL_ALL\n"
             f"next: ringcheck health -C {path}\n"
         )
+        beside = [re.search(r"\S +(# .*)$", line) for line in path.read_text().splitlines()]
+        assert len([found for found in beside if found]) > 10
+        assert all(found.start(1) == max(47, found.start() + 2) for found in beside if found)
         assert run(["check", "-C", str(path), "-vv"]) == 0
     assert "levels: those of `monitor` of cluster embedded in the configuration\n" in capsys.readouterr().out
     loaded = load(str(path))
