@@ -28,7 +28,7 @@ from ringcheck.core.recovery import recovery_order
 from ringcheck.core.selection import Scope
 from ringcheck.core.summary import Summary
 from ringcheck.core.verdict import Verdict
-from ringcheck.core.words import counted, listed, nearest
+from ringcheck.core.words import NAMED, counted, listed, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -214,9 +214,7 @@ def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question
     missing = [pattern for pattern in question.keyspaces if not any(fnmatchcase(name, pattern) for name in names)]
     if missing:
         known = sorted(name for ring in snapshot.rings for name in ring.keyspaces)
-        near = nearest(missing[0], known)
-        hint = f" (did you mean {near}?)" if near else ""
-        detail = "" if near else f"known: {listed(known) or 'none'}"
-        yield noted("no_keyspaces", snapshot.cluster, f"no keyspace matches {listed(missing)}{hint}", detail)
+        hint = suggestion(missing[0], known, NAMED)
+        yield noted("no_keyspaces", snapshot.cluster, f"no keyspace matches {listed(missing)} ({hint})")
     elif not any(level.severity for keyspace in keyspaces for level in keyspace.levels):
         yield noted("no_keyspaces", snapshot.cluster, "no keyspace is watched")

@@ -133,7 +133,8 @@ def test_errors_of_click_are_unknown(arguments: list[str], capsys: pytest.Captur
         (["-w", "QUORM"], "there is no consistency level 'QUORM' (did you mean QUORUM?)"),
         (["-c", "local_one"], "there is no consistency level 'local_one' (did you mean LOCAL_ONE?)"),
         (["--dc", "dc9"], "datacenter dc9 has no nodes (did you mean dc1?)"),
-        (["-k", "nothing*"], "blogs: no keyspace matches nothing* | keyspaces=0"),
+        (["-k", "blog_l"], "blogs: no keyspace matches blog_l (known: blog_1, blog_3) | keyspaces=0"),
+        (["-k", "nothing*"], "blogs: no keyspace matches nothing* (known: blog_1, blog_3) | keyspaces=0"),
     ],
 )
 def test_questions_that_do_not_fit_are_unknown(

@@ -219,7 +219,7 @@ def test_logins_without_a_rule_are_noted_once(
 def test_keyspaces_asked_for_that_do_not_exist(patterns: tuple[str, ...], missing: str) -> None:
     """Each pattern must match a keyspace: a dropped keyspace must not pass because another one is healthy."""
     verdict = assess(healthy(), Policy(), Question(keyspaces=patterns))
-    assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing}"]}
+    assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing} (known: orders)"]}
 
 
 def test_an_ignored_keyspace_asked_for_by_name_is_judged() -> None:
