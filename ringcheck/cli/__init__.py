@@ -52,7 +52,13 @@ ALIASES = {"status": "nodes"}  # for those who look for `nodetool status`
 
 
 class Commands(click.Group):
-    """The commands by name, with one line of help each; a command is imported when it is used."""
+    """The commands by name, with one line of help each; a command is imported when it is used.
+
+    Attributes:
+        aliases: other names of commands.
+    """
+
+    aliases = tuple(ALIASES)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The commands, the most used ones first."""

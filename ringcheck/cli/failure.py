@@ -160,7 +160,8 @@ def _usage(error: click.ClickException) -> str:
             from ringcheck.core.words import suggestion
 
             other = INSTEAD.get(error.command_name, "").format(path=path)
-            hint = other or suggestion(error.command_name, commands, len(commands))
+            known = [*commands, *getattr(context.command, "aliases", ())]
+            hint = other or suggestion(error.command_name, known, len(known))
             return f"there is no command `{path} {error.command_name}` ({hint})"
     if isinstance(error, click.NoSuchOption) and error.option_name in {"-C", "--config", "-H", "--host", "--cluster"}:
         why = "watches all clusters of its configuration" if path.endswith(" agent") else "asks no cluster"

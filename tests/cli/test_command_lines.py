@@ -65,6 +65,8 @@ LINES = [
     ("heatlh", "there is no command `ringcheck heatlh` (did you mean health?)"),
     ("prefligth 10.0.0.1", "did you mean preflight?"),
     ("zzz", "there is no command `ringcheck zzz` (known: check, health"),
+    ("zz", "simulate, status)"),
+    ("statsu", "there is no command `ringcheck statsu` (did you mean status?)"),
     ("lease lst", "there is no command `ringcheck lease lst` (did you mean list?)"),
     ("config chekc", "did you mean check?"),
     ("simulate dwon 127.0.0.1", "(did you mean down?)"),
