@@ -60,7 +60,7 @@ def torn() -> Snapshot:
             Gate(level=Level.QUORUM),
             ALL[:1],
             (
-                "no range of 2 keyspaces loses QUORUM; 768 of 768 ranges"
+                "no range of 2 keyspaces loses QUORUM, LOCAL_ONE; 768 of 768 ranges"
                 " (100.0 % of the tokens) of wide can never be served at QUORUM"
             ),
         ),
@@ -68,7 +68,7 @@ def torn() -> Snapshot:
             article.snapshot(ALL[:1]),
             Gate(level=Level.ONE, accept=("blog_1",), require_all_up=True, allow=frozenset({"node_down_elsewhere"})),
             ALL[1:2],
-            "every range of 1 keyspace keeps ONE, but for what you allow: node_down_elsewhere",
+            "every range of 1 keyspace keeps ONE, LOCAL_ONE, but for what you allow: node_down_elsewhere",
         ),
         (
             article.snapshot(),
