@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +11,7 @@ from ringcheck.core.reasons import answer
 from ringcheck.core.ring import NORMAL
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from ringcheck.core.evidence import State
     from ringcheck.core.gate import Gatekeeper
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ringcheck.core.reasons import DecisionWord, Reason
     from ringcheck.core.ring import Node, View
     from ringcheck.core.verdict import Verdict
+
+
+ASKED = 64  # nodes that the gate is asked about one by one, although others are like them
 
 
 class StopAnswer(NamedTuple):
@@ -116,24 +119,69 @@ def _number(address: str) -> tuple[int, int]:
 
 
 def stop_answers(keeper: Gatekeeper, addresses: Collection[str]) -> dict[str, StopAnswer]:
-    """The gate's answer for each of these nodes, alone: `safe` exactly for those for which `decide` says so.
+    """The gate's answer for each of these nodes, alone: the decision and the first reason of `decide`.
 
-    The nodes that may stop are found in one pass. A reason that keeps every node from stopping is the answer for all:
-    what a stop would cost besides is not computed then, so `decide` may answer `unsafe` when this answer is `unknown`.
+    The nodes that may stop are found in one pass. For a node whose stop takes nothing, the reasons that keep every node
+    from stopping are the answer. About the others the gate is asked one by one, but only about the first `ASKED` if
+    they are many: then a node gets the reason of another one whose stop breaks the same, which its summary names.
     """
     safe = keeper.safe_nodes()
-    general = keeper.obstacles()
-    answers = {}
-    for address in addresses:
-        if address in safe:
-            answers[address] = StopAnswer("safe")
-        elif general and general[0].subject != address:
-            answers[address] = StopAnswer(answer(general), general[0])
-        else:
-            decision = keeper.decide([address])
-            answers[address] = StopAnswer(decision.decision, _first(decision.reasons))
-    return answers
+    refused = _Refused(keeper)
+    return {address: StopAnswer("safe") if address in safe else refused.answer(address) for address in addresses}
 
 
-def _first(reasons: Iterable[Reason]) -> Reason | None:
-    return next((reason for reason in reasons if reason.blocks), None)
+class _Refused:
+    """Answers for nodes that may not stop."""
+
+    def __init__(self, keeper: Gatekeeper) -> None:
+        self._keeper = keeper
+        self._for_live = keeper.obstacles()
+        refusals = set(keeper.refusals)
+        self._for_dead = tuple([obstacle for obstacle in self._for_live if obstacle in refusals])
+        # Ranges that are lost only if doubtful nodes are down are also ranges that the stop of a live node takes.
+        outage = len(self._for_dead) < len(self._for_live)
+        self._outage_in_doubt = outage and bool(keeper.uncounted - keeper.evidence.surely_down)
+        self._breaking = [keeper.state(stake.ring, keeper.uncounted).breakers(stake.demands) for stake in keeper.stakes]
+        self._asked = 0
+        self._examples: dict[object, tuple[str, Reason]] = {}
+
+    def answer(self, address: str) -> StopAnswer:
+        """The answer for one node."""
+        obstacles = self._obstacles(address)
+        broken = frozenset(number for number, nodes in enumerate(self._breaking) if self._index(address) in nodes)
+        special = self._is_special(address)
+        takes = bool(broken) or (self._outage_in_doubt and not self._is_dead(address))
+        if obstacles and not takes and not special:
+            return StopAnswer(answer(obstacles), obstacles[0])
+        like = broken if takes and not special else address
+        if self._asked >= ASKED and like in self._examples:
+            example, why = self._examples[like]
+            return StopAnswer("unsafe", replace(why, summary=f"as for {example}: {why.summary}"))
+        return self._decided(address, like)
+
+    def _decided(self, address: str, like: object) -> StopAnswer:
+        self._asked += 1
+        decision = self._keeper.decide([address])
+        first = next((reason for reason in decision.reasons if reason.blocks), None)
+        if first and decision.decision == "unsafe":
+            self._examples.setdefault(like, (address, first))
+        return StopAnswer(decision.decision, first)
+
+    def _obstacles(self, address: str) -> list[Reason]:
+        """What keeps this node from stopping as it does others; ranges that are lost already don't if it is down."""
+        every = self._for_dead if self._is_dead(address) else self._for_live
+        return [obstacle for obstacle in every if not (obstacle.waived_for_subject and obstacle.subject == address)]
+
+    def _is_special(self, address: str) -> bool:
+        """Whether one pass over the ranges does not show all that the gate would say of this node."""
+        keeper, index = self._keeper, self._index(address)
+        if index is None or keeper.gate.require_spare or keeper.gate.require_all_up or keeper.gate.allow:
+            return True
+        doubtful = index in keeper.uncounted and not self._is_dead(address)
+        return doubtful or bool(keeper.snapshot.nodes[index].streams)
+
+    def _is_dead(self, address: str) -> bool:
+        return self._index(address) in self._keeper.evidence.surely_down
+
+    def _index(self, address: str) -> int | None:
+        return self._keeper.snapshot.index.get(address)
