@@ -196,7 +196,7 @@ def _forged(scope: Scope, headers: Headers) -> _Refusal | None:
 def _is_local(scope: Scope, headers: Headers) -> bool:
     """Whether the client is a program on this host, and not a proxy that passes on another client's request."""
     client = scope.get("client") or ("",)
-    return _loopback(client[0]) and not any(name in headers for name in FORWARDED)
+    return is_loopback(client[0]) and not any(name in headers for name in FORWARDED)
 
 
 def _host_is_ours(scope: Scope, host: str) -> bool:
@@ -209,12 +209,13 @@ def _host_is_ours(scope: Scope, host: str) -> bool:
     except ValueError:
         return False
     server = scope.get("server")
-    if not server or not _loopback(server[0]):
+    if not server or not is_loopback(server[0]):
         return True
     return name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
 
-def _loopback(text: str) -> bool:
+def is_loopback(text: str) -> bool:
+    """Whether an IP address is one that only this host can reach."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

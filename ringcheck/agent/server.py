@@ -143,6 +143,8 @@ class Served:
 
     Attributes:
         url: its URL, as seen from this host.
+        address: the address and port that it listens on, `0.0.0.0` or `[::]` if it is all of this host.
+        unguarded: whether other hosts can reach it, and need neither a user nor a certificate.
         ending: set when the server is about to end, so that event streams end too.
         problem: why the current files of web_config can't be used; None if they can.
     """
@@ -157,7 +159,8 @@ class Served:
             use: called with the configuration whenever it changes.
             report: called with `problem` whenever it changes.
         """
-        self.url = ""
+        self.url = self.address = ""
+        self.unguarded = False
         self.ending = threading.Event()
         self.problem: str | None = None
         self._path = web_config
@@ -246,6 +249,7 @@ def running(
     """
     server = uvicorn.Server(_config(app, context, partial(_look, served, complain)))
     served.url = _url(listening, "https" if context else "http")
+    served.address = _joined(*listening.getsockname()[:2])
     serve = partial(_serve, server, listening, served, complain)
     thread = threading.Thread(target=serve, name="web", daemon=True)
     thread.start()
@@ -302,7 +306,11 @@ def _serve(server: uvicorn.Server, listening: socket.socket, served: Served, com
 def _url(listening: socket.socket, scheme: str) -> str:
     host, port = listening.getsockname()[:2]
     local = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)  # noqa: S104 - only compared
-    return f"{scheme}://[{local}]:{port}" if ":" in local else f"{scheme}://{local}:{port}"
+    return f"{scheme}://{_joined(local, port)}"
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _await(server: uvicorn.Server, thread: threading.Thread) -> None:

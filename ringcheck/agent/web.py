@@ -23,7 +23,7 @@ from starlette.routing import Match
 from ringcheck.agent import history, page
 from ringcheck.agent.answers import AnswerCache
 from ringcheck.agent.bugs import bug_text
-from ringcheck.agent.guard import Access, Guard, refusal
+from ringcheck.agent.guard import Access, Guard, is_loopback, refusal
 from ringcheck.agent.log import Log, Troubles
 from ringcheck.agent.pages import nearest_cluster
 from ringcheck.agent.preflight import UnknownError
@@ -162,5 +162,6 @@ def serve(
     context: ssl.SSLContext | None = served.begin(config)
     listening = bound(listen)
     application.state.ending = served.ending
+    served.unguarded = not (config.users or config.certified or is_loopback(listening.getsockname()[0]))
     with running(application, listening, served, context, complain):
         yield served

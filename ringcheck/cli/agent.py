@@ -20,11 +20,16 @@ from ringcheck.cli.target import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from ringcheck.agent.log import Form
     from ringcheck.agent.recorder import Recorder
+    from ringcheck.agent.server import Served
     from ringcheck.config import Config
     from ringcheck.history.writer import State
     from ringcheck.report.reading import Reading
 
 TICK = 1.0  # seconds from one check of the polls to the next
+_UNGUARDED = (
+    "web_config has no users: anyone who can connect may read the state, nodes, snapshots and history of all clusters; "
+    "requests that change something are refused from other hosts"
+)
 GC_THRESHOLD = 20_000  # new objects after which Python searches the youngest ones for cycles; 700 by default
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -150,14 +155,16 @@ class _Service:
         with ExitStack() as stack:
             stack.callback(lambda: self.courier.close())  # noqa: PLW0108 - the courier of the last reload
             self._trace(stack)
-            url = self._serve(stack)
+            served = self._serve(stack)
             self._warn(self.agent.config)
+            if served.unguarded:
+                self.log("unguarded", "warning", listen=served.address, why=_UNGUARDED)
             # A poll makes many objects and few cycles: by default, the search for them takes an eighth of its CPU.
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD)
             self.agent.start()
             stack.callback(self._stopped)
-            self.log("started", clusters=len(self.agent.config.clusters), url=url)
+            self.log("started", clusters=len(self.agent.config.clusters), url=served.url, listen=served.address)
             self._watch()
             notify("STOPPING=1", "STATUS=stopping")
         gc.freeze()  # the interpreter would look for cycles among what it knows of all clusters before it ends
@@ -174,7 +181,7 @@ class _Service:
         except traces.TracesError as error:
             self.log("traces_off", "warning", why=str(error))
 
-    def _serve(self, stack: ExitStack) -> str:
+    def _serve(self, stack: ExitStack) -> Served:
         from ringcheck.agent import evictions, fleetlock
         from ringcheck.agent.web import serve
 
@@ -184,7 +191,7 @@ class _Service:
             *evictions.routes(self.evictions, self.agent, self.log),
         ]
         served = serve(self.agent, listen, web_config, more, self._of_web_config, self.troubles)
-        return stack.enter_context(served).url
+        return stack.enter_context(served)
 
     def _of_web_config(self, problem: str | None) -> None:
         if problem:

@@ -50,10 +50,13 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 @contextmanager
-def agent(tmp_path: Path, *words: str, more: str = "", settings: str = "") -> Iterator[tuple[EmbeddedCluster, Service]]:
+def agent(
+    tmp_path: Path, *words: str, more: str = "", settings: str = "", form: str = ""
+) -> Iterator[tuple[EmbeddedCluster, Service]]:
     """An agent that polls an embedded cluster of three nodes every second.
 
-    `more` is added to its configuration, and `settings` to the agent's section there.
+    `more` is added to its configuration, and `settings` to the agent's section there; `form` is that of its log, which
+    is JSON if there are words and it is not stated.
     """
     cluster = EmbeddedCluster.uniform(3, racks=3, vnodes=4, addresses=loopback_address, time_factor=0.1)
     with serve(cluster) as server:
@@ -64,7 +67,7 @@ def agent(tmp_path: Path, *words: str, more: str = "", settings: str = "") -> It
         with log.open("wb") as err, subprocess.Popen(command, stderr=err) as process:
             service = Service(process, f"http://127.0.0.1:{port}", config, log)
             try:
-                service.logs("event=severity" if not words else '"event": "severity"')
+                service.logs("event=severity" if form or not words else '"event": "severity"')
                 yield cluster, service
             finally:
                 process.terminate()
@@ -140,6 +143,18 @@ def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
         service.logs('"event": "reloaded"')
         assert '"event": "restart_needed"' in service.log
         assert service.get("/-/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("127.0.0.1", False), ("0.0.0.0", True)],  # noqa: S104 - what is warned of
+)
+def test_an_agent_that_other_hosts_can_read_says_so(tmp_path: Path, host: str, *, warns: bool) -> None:
+    """The first lines have the address that it listens on, and whether anyone who can connect may read."""
+    port = free_port()
+    with agent(tmp_path, "--listen", f"{host}:{port}", "--log", "logfmt", form="logfmt") as (_, service):
+        assert f"url=http://127.0.0.1:{port} listen={host}:{port}" in service.log
+        assert (f"level=warning event=unguarded listen={host}:{port} " in service.log) is warns
 
 
 def needed_after(service: Service, text: str) -> int:
