@@ -83,6 +83,7 @@ def _cluster_page(request: Request, past: Page | str | None) -> Response:
         next_poll=None if rest is None else now + timedelta(seconds=rest),
         labels=cluster.labels,
         links=_links(config, cluster),
+        config=agent_of(request).config_file,
         runbook_url=config.agent.runbook_url,
     )
     return HTMLResponse(page.cluster(reading, shown, now))

@@ -39,7 +39,11 @@ class Run:
 
 
 class Agent:
-    """All watches and listeners; safe to use from many threads."""
+    """All watches and listeners; safe to use from many threads.
+
+    Attributes:
+        config_file: the configuration file as commands on pages must name it; None if they read it without that.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,7 @@ class Agent:
         self.recorder = recorder or Recorder()
         self.webhooks = webhooks or Webhooks(None)
         self._outlets = tuple(Mailbox("listener", _guarded(listener, complain)) for listener in listeners)
+        self.config_file: str | None = None
         self._clock = clock
         self._loop = PollLoop()
         self._changed = threading.Condition()

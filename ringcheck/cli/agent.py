@@ -95,6 +95,7 @@ class _Service:
             recorder=recorder,
             webhooks=Webhooks(recorder.writer, self._of_webhook),
         )
+        self.agent.config_file = None if path == str(DEFAULT_CONFIG) else path
         self.lock = FleetLock(self.agent, self.log)
         self.evictions = Evictions(self.agent, self.lock)
         self.fixed = self._fixed(config)

@@ -97,8 +97,8 @@ class Target:
 
     def _configured(self) -> tuple[Cluster, str | None]:
         """The cluster, and the path of the agent's state file if one is configured."""
-        path = self.config or (str(DEFAULT_CONFIG) if self.configurable and DEFAULT_CONFIG.exists() else None)
-        if path is None:
+        path = self.config or str(DEFAULT_CONFIG)
+        if not (self.config or (self.configurable and (self.cluster or DEFAULT_CONFIG.exists()))):
             raise UsageError("no cluster is named", f"use {self._ways()}")
         require_config(path)
         from ringcheck.config import load

@@ -515,6 +515,20 @@ def test_an_error_page_names_what_was_meant() -> None:
     assert "Did you mean" not in page.problem(404, "no cluster", NOW)
 
 
+def commands(html: str) -> list[str]:
+    """The commands that a page offers to copy."""
+    found = re.findall(r'<code class="command">(.*?)</code>', html)
+    return [unescape(re.sub(r"<[^>]*>", "", text)) for text in found]
+
+
+def test_commands_name_the_configuration_of_the_agent() -> None:
+    """Without it they would read another file; the one at the usual place is read without being named."""
+    usual, other = (commands(rendered(reading(), filter="10.0.0.2", past=(), config=file)) for file in (None, "a.yaml"))
+    assert "ringcheck preflight --cluster blogs 10.0.0.2" in usual
+    assert [text.replace(" -C a.yaml", "") for text in other] == usual
+    assert all(" -C a.yaml --cluster blogs" in text for text in other)
+
+
 def test_the_commands_on_pages_are_commands() -> None:
     """The command line accepts each command that a page offers to copy, also when it is pasted into a shell."""
     address = "[2001:db8::7]:7000"
@@ -522,8 +536,10 @@ def test_the_commands_on_pages_are_commands() -> None:
     pages = [
         rendered(known, filter="2001:db8::7", past=()),
         rendered(Reading(cluster="blogs", error="nobody answered")),
+        rendered(known, filter="2001:db8::7", past=(), config="/srv/my agent.yaml"),
+        rendered(Reading(cluster="blogs", error="nobody answered"), config="/srv/my agent.yaml"),
     ]
-    found = {unescape(text) for html in pages for text in re.findall(r'<code class="command">([^<]*)</code>', html)}
+    found = {command for html in pages for command in commands(html)}
     assert {text.split()[1] for text in found} == {"preflight", "what-if", "lease", "doctor", "history"}
     for text in found:
         _, *words = shlex.split(text)

@@ -72,6 +72,13 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
         ),
         (["check"], "no cluster is named; next: use -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE"),
         (
+            ["check", "--cluster", "a"],
+            (
+                "there is no configuration /nowhere/ringcheck.yaml: name another file with -C, or write one with "
+                "`ringcheck init`"
+            ),
+        ),
+        (
             ["check", "-H", "a", "--from", "b"],
             "name the cluster in one way only: -C FILE [--cluster NAME], -H HOST or -u URL, or --from FILE",
         ),

@@ -6,6 +6,7 @@ below, with its age.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ class Shown:
         next_poll: when the next poll begins; None if not known.
         labels: of the cluster.
         links: text and URL of links to other systems.
+        config: the agent's configuration file, as its command line names it; None if commands read it anyway.
         runbook_url: where findings are explained, with `{code}` in it; None for the page of codes.
     """
 
@@ -82,6 +84,7 @@ class Shown:
     next_poll: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     links: Sequence[tuple[str, str]] = ()
+    config: str | None = None
     runbook_url: str | None = None
 
 
@@ -104,6 +107,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "chosen": shown.chosen,
         "filter": shown.filter,
         "suspects": sorted(reading.suspects, key=order),
+        "named": _named(reading.cluster, shown.config),
         "next_poll": clock(shown.next_poll, now) if shown.next_poll else None,
         "levels": [level for level in Level if level is not Level.ANY],
         "open_moments": OPEN_MOMENTS,
@@ -115,6 +119,12 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
     if verdict:
         values |= _known(reading, verdict, shown)
     return render("cluster.html", now, **values)
+
+
+def _named(cluster: str, config: str | None) -> str:
+    """The options of a command that name the cluster, for a shell."""
+    file = ["-C", config] if config else []
+    return shlex.join([*file, "--cluster", cluster])
 
 
 def _known(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
