@@ -39,8 +39,8 @@ path{fill:none}.s{stroke:#009e73}.m{stroke:#e69f00}.u{stroke:url(#rc-u)}.n{strok
 .o{stroke:url(#rc-o)}.v{fill:#c1121f}.e{stroke:#8c959f;stroke-width:1}.ground{fill:#fff}.line{stroke:#8c959f}
 .c0{stroke:#0072b2}.c1{stroke:#f0e442}.c2{stroke:#56b4e9}.c3{stroke:#8a8a8a}.c4{stroke:#004b75}.c5{stroke:#b8ad1e}
 .c6{stroke:#a9daf5}.c7{stroke:#c9c9c9}.c8{stroke:#7aa6c2}
-@media (prefers-color-scheme:dark){text{fill:#e6edf3}.paper,.ground{fill:#0d1117}.q{fill:#9198a1}.l{fill:#111}
-.x{fill:#9198a1;stroke:#0d1117}.v{fill:#ff7b72}.line{stroke:#6e7681}.c4{stroke:#2d6f9e}}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.paper,.ground{fill:#151b23}.q{fill:#9198a1}.l{fill:#111}
+.x{fill:#9198a1;stroke:#151b23}.v{fill:#ff7b72}.line{stroke:#6e7681}.c4{stroke:#2d6f9e}}
 @media (max-width:420px){.l,.c.q{display:none}.c{font-size:19px}.c.big{font-size:56px}}"""
 
 _PATTERNS = """\

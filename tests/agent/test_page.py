@@ -23,6 +23,7 @@ from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.reasons import REASONS, reason
 from ringcheck.core.transitions import Entry, Transition
+from ringcheck.report.picture_svg import STYLES
 from ringcheck.report.reading import Reading
 from tests import article
 
@@ -509,6 +510,14 @@ def test_unknown_does_not_look_like_a_broken_character() -> None:
     assert "<rect" in page.ICONS[Severity.UNKNOWN][1]
 
 
+def test_the_picture_has_the_background_of_its_panel() -> None:
+    """In both colour schemes: it would lie on the panel as a square of another colour."""
+    panels = re.findall(r"--panel: (#\w+)", page.static("page.css").decode())
+    papers = re.findall(r"\.paper[^{]*\{fill:(#\w+)", "".join(STYLES))
+    assert papers == panels[: len(papers)]
+    assert len(papers) == len({"light", "dark"})
+
+
 def test_an_error_page_names_what_was_meant() -> None:
     """It suggests a cluster with a similar name."""
     assert 'href="/clusters/orders-prod"' in page.problem(404, "no cluster", NOW, "orders-prod")
@@ -527,6 +536,12 @@ def test_commands_name_the_configuration_of_the_agent() -> None:
     assert "ringcheck preflight --cluster blogs 10.0.0.2" in usual
     assert [text.replace(" -C a.yaml", "") for text in other] == usual
     assert all(" -C a.yaml --cluster blogs" in text for text in other)
+
+
+def test_no_command_breaks_within_an_option() -> None:
+    """A browser would break a line after the two hyphens."""
+    html = rendered(reading(), filter="10.0.0.2")
+    assert '<span class="option">--down</span> 10.0.0.2</code>' in html
 
 
 def test_the_commands_on_pages_are_commands() -> None:

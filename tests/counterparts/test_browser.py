@@ -256,6 +256,35 @@ def test_a_fleet_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path, axe:
     driver.get_log("browser")  # type: ignore[no-untyped-call]
 
 
+BROKEN = """
+const broken = [], range = document.createRange();
+for (const element of document.querySelectorAll(arguments[0])) {
+  const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      if (range.getClientRects().length > 1) broken.push(word[0]);
+    }
+  }
+}
+return broken;
+"""
+
+
+@pytest.mark.parametrize("width", [390, 768, DESK])
+def test_words_are_not_broken(driver: webdriver.Chrome, world: World, width: int) -> None:
+    """Strategies in the table of keyspaces, and options in commands, stay on one line."""
+    looks(driver, width)
+    world.seen("OK")
+    opened(driver, world, f"/clusters/{NAME}?filter=127.0.1.4")
+    assert "--down" in text(driver, "[aria-labelledby=h-one]")
+    assert [word for word in driver.execute_script(BROKEN, ".command") if word.startswith("-")] == []
+    opened(driver, world, f"/clusters/{NAME}")
+    assert "NetworkTopologyStrategy" in text(driver, "[aria-labelledby=h-keyspaces]")
+    assert driver.execute_script(BROKEN, "[aria-labelledby=h-keyspaces] .sub") == []
+
+
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:
     """A violation is reported, so that the tests above can fail."""
     looks(driver, DESK)
