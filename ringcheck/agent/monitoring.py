@@ -13,12 +13,10 @@ from ringcheck.agent.guard import refusal
 from ringcheck.report import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
-
-    from ringcheck.agent.service import Agent
 
 STREAMS = 64  # event streams at once
 STREAM_SECONDS = 300.0  # seconds after which a stream ends; browsers connect again by themselves
@@ -55,14 +53,14 @@ def ready(request: Request) -> Response:
 
 
 async def events(request: Request) -> Response:
-    """`/events`: a line for each new reading, and for each reading that becomes old."""
+    """`/events`: a line for each new reading, and for each reading that becomes old; `cluster` names the only one."""
     media_type, headers, state = "text/event-stream", {"X-Accel-Buffering": "no"}, request.app.state
     if request.method == "HEAD":  # a stream would never end for it
         return Response(headers=headers, media_type=media_type)
     if state.streams >= STREAMS:
         return refusal(503, f"{STREAMS} streams are open already", {"Retry-After": "10"})
     state.streams += 1  # before the stream is sent: concurrent requests must see the count
-    return _CountedStream(state, _news(agent_of(request), state), media_type=media_type, headers=headers)
+    return _CountedStream(state, _news(_newest_of(request), state), media_type=media_type, headers=headers)
 
 
 class _CountedStream(StreamingResponse):
@@ -80,12 +78,28 @@ class _CountedStream(StreamingResponse):
             self._state.streams -= 1
 
 
-async def _news(agent: Agent, state: Any) -> AsyncIterator[str]:  # noqa: ANN401 - Starlette's
+def _newest_of(request: Request) -> Callable[[], tuple[int, object]]:
+    """A function whose result changes with each event: a number, and what has become old.
+
+    No cluster has to have the name: a page stays open while its cluster is taken out of the configuration for a time.
+    """
+    agent, name = agent_of(request), request.query_params.get("cluster")
+    if name is None:
+        return lambda: (agent.sequence, tuple(reading.fresh for reading in agent.readings()))
+
+    def newest() -> tuple[int, object]:
+        reading = agent.reading(name)
+        return (sum(reading.polls.counts), reading.fresh) if reading else (0, None)
+
+    return newest
+
+
+async def _news(newest: Callable[[], tuple[int, object]], state: Any) -> AsyncIterator[str]:  # noqa: ANN401 - Starlette's
     yield "retry: 2000\n\n"
     seen: object = None
     ends, last = time.monotonic() + STREAM_SECONDS, time.monotonic()
     while not state.ending.is_set() and time.monotonic() < ends:
-        current = agent.sequence, tuple(reading.fresh for reading in agent.readings())  # becoming old is news too
+        current = newest()
         if current != seen:
             yield f"data: {current[0]}\n\n"
             seen, last = current, time.monotonic()

@@ -150,6 +150,7 @@ _MONITORING = (
         path="/events",
         contents="server-sent events: a line whenever something has changed",
         handler=monitoring.events,
+        parameters=(Parameter("cluster", "Only changes of this cluster"),),
         strict=False,
         topic="monitoring",
         answers={

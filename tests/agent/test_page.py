@@ -544,6 +544,15 @@ def test_no_command_breaks_within_an_option() -> None:
     assert '<span class="option">--down</span> 10.0.0.2</code>' in html
 
 
+def test_only_an_error_that_may_pass_reloads_its_page() -> None:
+    """What is wrong with a URL stays wrong; codes don't change. A page of clusters hears of news."""
+    assert "data-news" not in page.problem(404, "no cluster", NOW) + page.reference(NOW)
+    assert "http-equiv" not in page.problem(404, "no cluster", NOW) + page.problem(400, "x", NOW) + page.reference(NOW)
+    assert all('<meta http-equiv="refresh"' in page.problem(status, "x", NOW) for status in (429, 500, 503))
+    assert '<body data-news="/events">' in page.overview([reading()], NOW)
+    assert '<body data-news="/events?cluster=a%26b">' in rendered(reading(cluster="a&b"))
+
+
 def test_the_commands_on_pages_are_commands() -> None:
     """The command line accepts each command that a page offers to copy, also when it is pasted into a shell."""
     address = "[2001:db8::7]:7000"

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -289,8 +290,8 @@ def test_the_longest_idle_connection_makes_room(world: World, monkeypatch: pytes
 
 
 @contextmanager
-def stream(served: Served) -> Iterator[Iterator[str]]:
-    with requests.get(f"{served.url}/events", stream=True, timeout=30) as answer:
+def stream(served: Served, query: str = "") -> Iterator[Iterator[str]]:
+    with requests.get(f"{served.url}/events{query}", stream=True, timeout=30) as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         yield (line for line in answer.iter_lines(1, decode_unicode=True) if line)
 
@@ -302,6 +303,17 @@ def test_events_announce_new_readings(world: World) -> None:
         assert next(lines) == "retry: 2000"
         numbers = [int(next(lines).removeprefix("data: ")) for _ in range(3)]
     assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.slow
+def test_events_of_one_cluster_leave_out_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream has the news of its own cluster only; the name need not exist, since a reload may bring it back."""
+    monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 1.5)
+    with stream(world.served, f"?cluster={NAME}") as lines:
+        numbers = [int(line.removeprefix("data: ")) for line in islice(lines, 1, 4)]
+        assert numbers == sorted(set(numbers))
+    with stream(world.served, "?cluster=none") as lines:
+        assert list(islice(lines, 6)) == ["retry: 2000", "data: 0", *["event: alive", "data:"] * 2]
 
 
 def test_a_quiet_stream_sends_that_it_is_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

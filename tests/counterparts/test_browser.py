@@ -68,7 +68,8 @@ def errors(driver: webdriver.Chrome) -> list[str]:
     return [one["message"] for one in driver.get_log("browser") if one["level"] in {"WARNING", "SEVERE"}]  # type: ignore[no-untyped-call]
 
 
-CONNECTED = "return document.querySelector('#link').dataset.state === 'connected'"
+CONNECTED = "return ['connected', 'fixed'].includes(document.querySelector('#link').dataset.state)"
+FETCHES = "return performance.getEntriesByType('resource').filter(e => e.initiatorType === 'fetch').length"
 
 
 def test_a_node_is_seen_to_die_without_a_reload(driver: webdriver.Chrome, world: World) -> None:
@@ -252,6 +253,36 @@ def test_a_fleet_is_for_everybody(driver: webdriver.Chrome, tmp_path: Path, axe:
                 await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
                 assert violations(driver, axe) == [], path
                 assert driver.execute_script("return document.documentElement.scrollWidth") <= width, path
+        driver.get("about:blank")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("path", ["/clusters/none", "/reference", "/?state=FOO", f"/clusters/{NAME}?keyspace=none"])
+def test_a_page_without_news_is_not_fetched_again(driver: webdriver.Chrome, world: World, path: str) -> None:
+    """What is wrong with a URL stays wrong, and codes don't change: news of clusters are none of such a page."""
+    looks(driver, DESK)
+    world.seen("OK")  # without a verdict no picture is drawn, and no keyspace is wrong
+    opened(driver, world, path)
+    time.sleep(3)  # the cluster is polled once a second
+    assert driver.execute_script(FETCHES) == 0
+    assert text(driver, "#link") == ""
+    driver.get_log("browser")  # type: ignore[no-untyped-call]  # it has the status of the page
+
+
+def test_only_news_of_what_a_page_shows_is_fetched(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    """Many clusters are polled: their page is fetched once a second at most, that of one cluster as often as it is."""
+    with scenes.fleet(tmp_path, 16, interval=5) as (agent, served):
+        looks(driver, DESK)
+        polls = {}
+        for path in ("/", "/clusters/orders-000"):
+            driver.get(served.url + path)
+            await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
+            before, already, begins = agent.sequence, driver.execute_script(FETCHES), time.monotonic()
+            time.sleep(10)
+            fetches, seconds = driver.execute_script(FETCHES) - already, time.monotonic() - begins
+            polls[path] = agent.sequence - before
+            assert 1 <= fetches <= (seconds + 1 if path == "/" else seconds / 4 + 1)
+        assert min(polls.values()) > 16, "so many polls that each would be noticed"
         driver.get("about:blank")
     driver.get_log("browser")  # type: ignore[no-untyped-call]
 

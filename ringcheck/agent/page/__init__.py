@@ -16,6 +16,8 @@ from ringcheck.agent.page.rendering import ICONS, STATIC, age, cluster_url, icon
 if TYPE_CHECKING:
     from datetime import datetime
 
+TOO_MANY, SERVER_ERROR = 429, 500  # statuses: too many requests; this and above are not the client's fault
+
 __all__ = [
     "CHANGES", "ENTRIES", "ICONS", "MOMENTS", "SORTS", "STATIC", "Asked", "Card", "PagePicture", "Shown", "age",
     "cluster", "cluster_url", "current_severity", "finding_url", "icon", "overview", "problem", "reference", "static",
@@ -24,5 +26,9 @@ __all__ = [
 
 
 def problem(status: int, text: str, now: datetime, near: str | None = None) -> str:
-    """A page for an error; `near` is the name of the cluster that was probably meant."""
-    return render("error.html", now, status=status, text=text, near=near)
+    """A page for an error; `near` is the name of the cluster that was probably meant.
+
+    It is loaded again only if the error may pass without another request: what is wrong with the URL stays wrong.
+    """
+    passing = status == TOO_MANY or status >= SERVER_ERROR
+    return render("error.html", now, status=status, text=text, near=near, passing=passing)

@@ -1,4 +1,5 @@
-// Keeps the page current without a reload: the agent announces news, and the page is fetched again. The agent makes all
+// Keeps the page current without a reload: the agent announces news of what the page shows, and the page is fetched
+// again, once a second at most. Pages of codes and errors have no news. The agent makes all
 // content; this script puts it in place, keeps ages counting, shows local times, copies commands, and reports a lost
 // agent. Elements that stay are kept, with what the user opened, focused, selected and scrolled.
 "use strict";
@@ -6,6 +7,7 @@
   const SILENCE = 40000; // milliseconds without an event after which the agent counts as lost
   const PATIENCE = 5000; // milliseconds for a broken stream to reconnect
   const PIECE = 25; // milliseconds of work until the browser may do something else
+  const GAP = 1000; // milliseconds from one fetch for news to the next, at least
   const TYPING = 250; // milliseconds after the last key until the filter applies
   const main = document.getElementById("main");
   const lost = document.getElementById("lost");
@@ -20,6 +22,8 @@
   let again = false;
   let busy = 0; // answers in a row that the agent is busy
   let typed = 0;
+  let began = -GAP; // when the last fetch began
+  let planned = 0;
 
   const age = (seconds) => {
     const whole = Math.max(0, Math.floor(seconds));
@@ -186,6 +190,7 @@
   const refresh = async () => {
     if (fetching) { again = true; return; }
     fetching = true;
+    began = performance.now();
     try {
       const answer = await fetch(location.href, {
         headers: { Accept: "text/html" }, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(20000),
@@ -204,10 +209,14 @@
     if (again) { again = false; refresh(); }
   };
 
+  const soon = () => {
+    planned ||= setTimeout(() => { planned = 0; refresh(); }, Math.max(0, began + GAP - performance.now()));
+  };
+
   const listen = () => {
     stream?.close();
-    stream = new EventSource("/events");
-    stream.onmessage = () => { heard = performance.now(); refresh(); };
+    stream = new EventSource(document.body.dataset.news);
+    stream.onmessage = () => { heard = performance.now(); soon(); };
     stream.addEventListener("alive", () => { heard = performance.now(); });
     stream.onerror = () => {
       const broken = stream;
@@ -218,9 +227,10 @@
       }, PATIENCE);
     };
   };
+  const live = "news" in document.body.dataset;
   setInterval(() => {
     count();
-    if (performance.now() - heard > SILENCE) {
+    if (live && performance.now() - heard > SILENCE) {
       gone("no events");
       heard = performance.now();
       listen();
@@ -246,10 +256,11 @@
   main.addEventListener("mouseover", local);
   addEventListener("resize", hint);
   addEventListener("pagehide", () => stream?.close());
-  addEventListener("pageshow", (event) => { if (event.persisted) listen(); });
+  addEventListener("pageshow", (event) => { if (event.persisted && live) listen(); });
   new Image().src = "/static/unknown.svg"; // at hand when the agent is lost
   enhance(main);
   count();
   hint();
-  listen();
+  if (live) listen();
+  else link.dataset.state = "fixed";
 })();
