@@ -101,7 +101,7 @@ def _of_former_member(view: View) -> Finding:
 def _unusable(view: View) -> Finding:
     if view.outcome == "unreachable":
         text = f"{view.observer} did not answer ({view.reason or 'no answer'}), though others see it up"
-        hint = "what it sees as a coordinator is not known; Cassandra needs 18-37 s to notice a killed node"
+        hint = "what it sees as a coordinator is not known; others see a killed node down after 18-37 s"
         return noted("view_missing", view.observer, text, hint)
     return _discarded(view, "others see it up")
 

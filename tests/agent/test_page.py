@@ -141,7 +141,7 @@ def test_an_old_verdict_is_unknown() -> None:
         ),
         (reading(error="connection refused", restart_safe=None), "Not known: the last poll failed."),
         (reading(suspects=frozenset({"10.0.0.2"})), "Suspect: 10.0.0.2 stopped answering"),
-        (reading(suspects=frozenset({"10.0.0.2"})), "10.0.0.2 suspect no view"),
+        (reading(suspects=frozenset({"10.0.0.2"})), "10.0.0.2 suspect none"),
         (
             reading(holders=None, restart_safe=None),
             "The restart leases are not known: the lease store does not",
@@ -194,8 +194,8 @@ def test_down_nodes_are_listed_apart_from_nodes_that_may_stop() -> None:
     assert "Down, and may be started 1 of 3 nodes : already down: a restart makes no more ranges unavailable." in text
     assert "no more ranges unavailable. dc1 r0 10.0.0.1" in text
     assert "10.0.0.1 down 2 of 2 views dc1 r0 5.0.8 unreachable yes, it is down" in text
-    assert "10.0.0.2 up no view dc1 r1 5.0.8 ok yes, alone" in text
-    assert "10.0.0.3 up no view dc1 r2 5.0.8 ok no" in text
+    assert "10.0.0.2 up none dc1 r1 5.0.8 ok yes, alone" in text
+    assert "10.0.0.3 up none dc1 r2 5.0.8 ok no" in text
     line = Strict(page.overview([known], NOW)).text
     assert "May restart now, one at a time 1 of 2 up Down, may be started 1 Seen" in line
 
@@ -542,6 +542,46 @@ def test_no_command_breaks_within_an_option() -> None:
     """A browser would break a line after the two hyphens."""
     html = rendered(reading(), filter="10.0.0.2")
     assert '<span class="option">--down</span> 10.0.0.2</code>' in html
+
+
+def silent(since: str | None, **changes: Any) -> Reading:
+    """10.0.0.2 does not answer, and the others see it up."""
+    known = reading()
+    assert known.verdict
+    finding = Finding(code="view_missing", severity=Severity.UNKNOWN, subject="10.0.0.2", summary="x", since=since)
+    verdict = replace(known.verdict, findings=(finding,))
+    return replace(known, verdict=verdict, suspects=frozenset({"10.0.0.2"}), **changes)
+
+
+@pytest.mark.parametrize(
+    ("known", "alive"),
+    [
+        (silent(None), False),
+        (silent("2026-01-01T00:00:10Z"), False),
+        (silent("2026-01-01T00:00:04Z"), True),
+        (silent("2025-12-31T23:53:00Z", error="nobody answered"), False),
+    ],
+    ids=["unknown", "recent", "long", "long, but the views are old"],
+)
+def test_a_suspect_that_cassandra_would_have_noticed_is_probably_alive(known: Reading, *, alive: bool) -> None:
+    """Once Cassandra must have noticed a dead node, the page names Jolokia as the likely cause and the next command."""
+    text, card = shown(known), Strict(page.overview([known], NOW)).text
+    row = Strict(page.overview([known, *fleet(page.CARDS)], NOW)).text
+    assert ("10.0.0.2 has not answered since" in text) is alive
+    assert ("ringcheck doctor --cluster blogs 10.0.0.2" in text) is alive
+    assert ("up to 37 s to notice" in text) is not alive
+    assert ("10.0.0.2 does not answer, but no view sees it down: Cassandra is probably alive" in card) is alive
+    assert ("10.0.0.2 stopped answering" in card) is not alive
+    assert f"{page.summary(known)}. " in row.partition("Suspect: 10.0.0.2")[0]
+
+
+def test_since_when_a_suspect_is_one_is_shown() -> None:
+    """Its row has the time since when it does not answer, not since when it is up."""
+    known = silent("2025-12-31T23:30:42Z")
+    assert known.verdict
+    dated = replace(known, verdict=replace(known.verdict, states_since=("2025-12-31T20:00:00Z",) * 3))
+    assert "10.0.0.2 suspect 2025-12-31 23:30:42 UTC ( 30 min ago) none" in shown(dated)
+    assert "10.0.0.2 up 2025-12-31 20:00:00 UTC" in shown(replace(dated, suspects=frozenset()))
 
 
 def test_only_an_error_that_may_pass_reloads_its_page() -> None:

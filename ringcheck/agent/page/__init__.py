@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.page.cluster import CHANGES, ENTRIES, MOMENTS, PagePicture, Shown, cluster
-from ringcheck.agent.page.clusters import SORTS, Asked, Card, current_severity, overview, summary
+from ringcheck.agent.page.clusters import CARDS, SORTS, Asked, Card, current_severity, overview, summary
 from ringcheck.agent.page.reference import finding_url, reference
 from ringcheck.agent.page.rendering import ICONS, STATIC, age, cluster_url, icon, render, static
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 TOO_MANY, SERVER_ERROR = 429, 500  # statuses: too many requests; this and above are not the client's fault
 
 __all__ = [
-    "CHANGES", "ENTRIES", "ICONS", "MOMENTS", "SORTS", "STATIC", "Asked", "Card", "PagePicture", "Shown", "age",
-    "cluster", "cluster_url", "current_severity", "finding_url", "icon", "overview", "problem", "reference", "static",
-    "summary",
+    "CARDS", "CHANGES", "ENTRIES", "ICONS", "MOMENTS", "SORTS", "STATIC", "Asked", "Card", "PagePicture", "Shown",
+    "age", "cluster", "cluster_url", "current_severity", "finding_url", "icon", "overview", "problem", "reference",
+    "static", "summary",
 ]  # fmt: skip
 
 

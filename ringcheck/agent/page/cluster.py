@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.agent.page.clusters import current_severity, summary
+from ringcheck.agent.page.clusters import NOTICES, current_severity, summary, suspected
 from ringcheck.agent.page.nodes import by_rack, listed, racks, refusals
 from ringcheck.agent.page.reference import finding_url
 from ringcheck.agent.page.rendering import clock, render
@@ -97,6 +97,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         now: the current time.
     """
     verdict = reading.verdict
+    suspects, silent = suspected(reading, now)
     values: dict[str, Any] = {
         "reading": reading,
         "severity": current_severity(reading),
@@ -106,7 +107,9 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "picture": shown.picture,
         "chosen": shown.chosen,
         "filter": shown.filter,
-        "suspects": sorted(reading.suspects, key=order),
+        "suspects": suspects,
+        "silent": silent,
+        "notices": NOTICES,
         "named": _named(reading.cluster, shown.config),
         "next_poll": clock(shown.next_poll, now) if shown.next_poll else None,
         "levels": [level for level in Level if level is not Level.ANY],

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from ringcheck.agent.page.rendering import ago, environment, render
+from ringcheck.agent.page.rendering import ago, environment, render, time_of
 from ringcheck.core.endpoint import order
 from ringcheck.core.policy import Severity
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.report.reading import Reading
 
+NOTICES = 37  # seconds that Cassandra needs at most to notice a dead node
 CARDS = 12  # clusters that are shown as cards; more are rows
 OPEN = 12  # if there are problems, more clusters than this that are OK are in a closed section
 ROWS = 1000  # rows of one page
@@ -92,6 +93,30 @@ def summary(reading: Reading) -> str:
     if not reading.fresh:
         return f"no current verdict: {reading.error or 'polls hang'}"
     return reading.verdict.summary
+
+
+def suspected(reading: Reading, now: datetime) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The suspects of a cluster, by address.
+
+    Returns:
+        Those that may be dead, and those that Cassandra would have noticed to be dead by now, each with the time since
+        when it does not answer. After a failed poll nothing is known of what the others see now, so all may be dead.
+    """
+    since = unanswered(reading.verdict) if reading.verdict and not reading.error else {}
+    suspects = sorted(reading.suspects, key=order)
+    silent = tuple([(node, at) for node in suspects if (at := since.get(node)) and _is_over(at, now)])
+    known = {node for node, _ in silent}
+    return tuple([node for node in suspects if node not in known]), silent
+
+
+def unanswered(verdict: Verdict) -> dict[str, str | None]:
+    """Since when nodes do not answer that others see up."""
+    return {finding.subject: finding.since for finding in verdict.findings if finding.code == "view_missing"}
+
+
+def _is_over(since: str, now: datetime) -> bool:
+    at = time_of(since)
+    return at is not None and (now - at).total_seconds() > NOTICES
 
 
 def overview(
@@ -173,7 +198,7 @@ def _group(heading: str, members: Sequence[Reading], now: datetime, *, cards: bo
 
 def _rendered(reading: Reading, now: datetime, form: str) -> Markup:
     """A cluster on the page of all clusters."""
-    card = Card.of(reading, form)
+    card = Card.of(reading, now, form)
     ages = [ago(card.since, now)] if card.since else []
     ages.append(ago(reading.verdict.snapshot.taken_at, now) if reading.verdict else Markup("never"))
     first, *others = card.around_the_ages()
@@ -193,6 +218,7 @@ class Card:
     summary: str
     error: str | None
     suspects: tuple[str, ...]
+    silent: tuple[str, ...]
     nodes: str
     restart: str
     cures: int
@@ -200,16 +226,18 @@ class Card:
     since: str | None
 
     @classmethod
-    def of(cls, reading: Reading, form: str = "card.html") -> Card:
+    def of(cls, reading: Reading, now: datetime, form: str = "card.html") -> Card:
         """The card of a cluster; `form` is the template."""
         verdict = reading.verdict if reading.fresh else None
+        suspects, silent = suspected(reading, now)
         return cls(
             form=form,
             cluster=reading.cluster,
             severity=current_severity(reading),
             summary=summary(reading),
             error=reading.error if reading.fresh else None,
-            suspects=tuple(sorted(reading.suspects, key=order)),
+            suspects=suspects,
+            silent=tuple([node for node, _ in silent]),
             nodes=_nodes(verdict),
             restart=_restart(reading),
             cures=len(reading.restart_cures or ()) if verdict else 0,

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ringcheck.agent.page.clusters import unanswered
 from ringcheck.core.endpoint import order
 from ringcheck.core.words import counted
 
@@ -145,6 +146,7 @@ class NodeRow:
 def rows(reading: Reading, verdict: Verdict) -> list[NodeRow]:
     """All nodes, problems first, then by address."""
     holders = {holder.node: holder for holder in reading.holders or ()}
+    since = {node: at for node, at in unanswered(verdict).items() if node in reading.suspects}
     usable = sum(view.outcome == "ok" for view in verdict.views)
     made = [
         NodeRow(
@@ -153,7 +155,7 @@ def rows(reading: Reading, verdict: Verdict) -> list[NodeRow]:
             seen_down_by=_seen_by(verdict.seen_down_by.get(index, ()), usable),
             restart=_may_restart(node.address, reading),
             lease=holders.get(node.address),
-            since=verdict.states_since[index] if verdict.states_since else None,
+            since=since.get(node.address) or (verdict.states_since[index] if verdict.states_since else None),
         )
         for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
     ]
@@ -183,7 +185,9 @@ def listed(reading: Reading, verdict: Verdict, words: Sequence[str]) -> dict[str
 
 
 def _seen_by(observers: Sequence[str], usable: int) -> str:
-    return f"{len(observers)} of {counted(usable, 'view')}" if observers else "no view"
+    if observers:
+        return f"{len(observers)} of {counted(usable, 'view')}"
+    return "none" if usable else "not known"
 
 
 def _may_restart(address: str, reading: Reading) -> str:
