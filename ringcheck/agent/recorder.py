@@ -18,7 +18,7 @@ from ringcheck.agent.webhooks import letters
 from ringcheck.core.events import ANNOUNCED, noticed
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.overdue import overdue
-from ringcheck.core.transitions import Transition, carried, dated, facts_of, kept, transitions, utc
+from ringcheck.core.transitions import Key, Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
 from ringcheck.history.levels import SaveEvidence, drop_evidence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ringcheck.core.findings import Finding
     from ringcheck.core.gate import Decision
     from ringcheck.core.ring import Snapshot
-    from ringcheck.core.transitions import Key, Known
+    from ringcheck.core.transitions import Known
     from ringcheck.history.entries import FullState
     from ringcheck.history.outbox import Letter
     from ringcheck.history.writer import Write, Writer
@@ -143,7 +143,8 @@ class Recorder:
             changed = _differences({**known, **announced}, {**after, **now_announced})
             written = self._put(reading.cluster, at, found, changed, events)
         verdict = dated(reading.verdict, after) if reading.verdict else None
-        return replace(reading, verdict=verdict), written
+        since = utc(after[Key("polls", "")].since) if reading.error else None
+        return replace(reading, verdict=verdict, failing_since=since), written
 
     def _events(
         self, reading: Reading, announced: dict[Key, Known], facts: Mapping[Key, Known], at: int

@@ -70,6 +70,7 @@ class Reading:
         fresh: whether the verdict is recent enough to be shown as the present state.
         last_success: unix seconds of the last poll that gave a verdict; None before the first.
         error: why the last poll gave no verdict; None if it gave one.
+        failing_since: UTC, when the polls began to fail; None if they do not, or if it is not known.
         suspects: addresses whose Jolokia stopped answering while no view sees them down yet.
         observed: the levels that clients use; None if they are not observed.
         holders: of restart leases; None if the lease store can't be read.
@@ -85,6 +86,7 @@ class Reading:
     fresh: bool = False
     last_success: float | None = None
     error: str | None = None
+    failing_since: str | None = None
     suspects: frozenset[str] = frozenset()
     observed: Observed | None = None
     holders: tuple[Holder, ...] | None = ()

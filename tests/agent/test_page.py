@@ -584,6 +584,14 @@ def test_since_when_a_suspect_is_one_is_shown() -> None:
     assert "10.0.0.2 up 2025-12-31 20:00:00 UTC" in shown(replace(dated, suspects=frozenset()))
 
 
+def test_since_when_polls_fail_is_shown_of_an_unreachable_cluster() -> None:
+    """On its page, its card and its row; a cluster whose verdict is current has the time of its state instead."""
+    lost = Reading(cluster="lost", error="nobody answered", failing_since="2025-12-31T23:30:42Z")
+    for html in (rendered(lost), page.overview([lost], NOW), page.overview([lost, *fleet(page.CARDS)], NOW)):
+        assert "olls fail since 2025-12-31 23:30:42 UTC ( 30 min ago)" in Strict(html).text
+    assert "olls fail since" not in shown(reading(error="nobody answered", failing_since="2025-12-31T23:30:42Z"))
+
+
 def test_only_an_error_that_may_pass_reloads_its_page() -> None:
     """What is wrong with a URL stays wrong; codes don't change. A page of clusters hears of news."""
     assert "data-news" not in page.problem(404, "no cluster", NOW) + page.reference(NOW)

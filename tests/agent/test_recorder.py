@@ -77,6 +77,20 @@ def test_since_is_kept_without_a_file() -> None:
     assert (known.path, known.works) == (None, None)
 
 
+def test_since_when_polls_fail_is_known_while_they_do() -> None:
+    """It is the time of the first failed poll, whatever the others failed of."""
+    clock = Clock()
+    known = Recorder(clock=clock)
+    known.start()
+    assert known.note(reading())[0].failing_since is None
+    clock.time += 60
+    first, _ = known.note(Reading(cluster="blogs", error="nobody answered"))
+    clock.time += 60
+    later, _ = known.note(replace(first, error="connection refused"))
+    assert first.failing_since == later.failing_since == "2026-01-01T00:01:00Z"
+    assert known.note(replace(later, error=None))[0].failing_since is None
+
+
 def test_a_restart_keeps_since(tmp_path: Path) -> None:
     """The history also shows since when nothing was watched; changes in that time are entries of the first poll."""
     path, clock = tmp_path / "state.db", Clock()

@@ -168,8 +168,8 @@ def _ordered(readings: Iterable[Reading], sort: Sort) -> list[Reading]:
 
 
 def _since(reading: Reading) -> str:
-    """Since when a cluster has its severity; empty, which sorts last, if that is not known."""
-    return (reading.verdict.since if reading.verdict and reading.fresh else None) or ""
+    """Since when a cluster has its severity, or its polls fail; empty, which sorts last, if that is not known."""
+    return (reading.verdict.since if reading.verdict and reading.fresh else reading.failing_since) or ""
 
 
 def _grouped(chosen: Sequence[Reading], labels: Labels, asked: Asked) -> list[tuple[str, list[Reading]]]:
@@ -210,7 +210,14 @@ _AGE = Markup("\0")  # stands for the age in a kept text; rendering removes it f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """The card or row of a cluster without its ages: those of its severity, if known, and of its data."""
+    """The card or row of a cluster without its ages: those of its severity, if known, and of its data.
+
+    Attributes:
+        suspects: nodes that stopped answering and may be dead.
+        silent: those whose death Cassandra would have noticed by now.
+        since: when it got its severity, or when its polls began to fail; None if not known.
+        failing: whether `since` is the latter.
+    """
 
     form: str
     cluster: str
@@ -224,6 +231,7 @@ class Card:
     cures: int
     leases: int
     since: str | None
+    failing: bool
 
     @classmethod
     def of(cls, reading: Reading, now: datetime, form: str = "card.html") -> Card:
@@ -242,7 +250,8 @@ class Card:
             restart=_restart(reading),
             cures=len(reading.restart_cures or ()) if verdict else 0,
             leases=len(reading.holders or ()),
-            since=verdict.since if verdict else None,
+            since=_since(reading) or None,
+            failing=verdict is None and reading.failing_since is not None,
         )
 
     @lru_cache(maxsize=4096)  # noqa: B019 - equal cards of all polls share one text
