@@ -29,6 +29,7 @@ from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.preflight import UnknownError, fresh_reading, require_unchanged
 from ringcheck.agent.questions import policy_for
 from ringcheck.core.endpoint import ip_of
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.readings import confirmed
@@ -350,15 +351,19 @@ def one_line(text: str) -> str:
 
 
 def _nodes(client: LeaseClient, seen: Snapshot) -> list[Node]:
-    """The node that is configured for the client; if its host reboots, also the other nodes at the same address."""
+    """The node that is configured for the client; if its host reboots, also the other nodes at the same address.
+
+    Those that are down already count as down anyway, and may never come back to have a lease released.
+    """
     match = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
     if match is None:
         text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
         raise RefusedError("unknown", text)
     if not client.of_host:
         return [match]
-    ip = ip_of(match.address)
-    return [match, *(node for node in seen.nodes if node is not match and ip_of(node.address) == ip)]
+    ip, down = ip_of(match.address), evidence_of(seen).surely_down
+    others = (node for index, node in enumerate(seen.nodes) if node is not match and index not in down)
+    return [match, *(node for node in others if ip_of(node.address) == ip)]
 
 
 def because(decision: Decision) -> str:

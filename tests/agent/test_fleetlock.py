@@ -617,3 +617,16 @@ def test_a_host_that_reboots_stops_all_nodes_at_its_address(
     pod = LeaseClient("cassandra/c-0", home.agent.config.clusters[GROUP], home.address(0), protocol="eviction")
     home.lock.grant(pod)  # an evicted pod stops its own node only
     assert home.owners() == {(home.address(0), pod.owner)}
+
+
+def test_a_dead_node_at_the_address_of_a_host_gets_no_lease(
+    three_racks: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may never come back, and would keep the lock of its host for ever."""
+    home = three_racks
+    both = {home.address(0), home.address(3)}
+    monkeypatch.setattr(fleetlock, "ip_of", lambda address: "10.0.0.1" if address in both else address)
+    home.cluster.down(3, instant=True)
+    assert home.ask(0).kind == "granted"
+    assert home.owners() == {(home.address(0), "fleetlock host-0")}
+    assert home.steady(0).kind == "released"
