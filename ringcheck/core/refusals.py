@@ -126,8 +126,9 @@ def _too_young(node: Node, age: int, settle: float) -> Reason:
     """The reason that a node has run for `age` seconds only; a negative age is a wrong clock."""
     text = f"{node.address} has run for {age} s; {settle:g} s are required"
     if age < 0:
-        text = f"{node.address} reports a start {-age} s in the future: its clock or the clock of this host is wrong"
-    return reason("recently_changed", node.address, text, lifts_when=f"{round(settle - age)} s have passed")
+        text = f"{node.address} reports a start {-age} s in the future: its clock or that of this host is or was wrong"
+    passed = f"{round(settle - age)} s have passed" + (", or recently_changed is allowed" if age < 0 else "")
+    return reason("recently_changed", node.address, text, lifts_when=passed)
 
 
 def _ageless(running: list[Node]) -> Iterator[Reason]:
