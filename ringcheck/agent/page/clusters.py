@@ -199,7 +199,7 @@ def _group(heading: str, members: Sequence[Reading], now: datetime, *, cards: bo
 def _rendered(reading: Reading, now: datetime, form: str) -> Markup:
     """A cluster on the page of all clusters."""
     card = Card.of(reading, now, form)
-    ages = [ago(card.since, now)] if card.since else []
+    ages = [ago(_since(reading), now)] if card.dated else []
     ages.append(ago(reading.verdict.snapshot.taken_at, now) if reading.verdict else Markup("never"))
     first, *others = card.around_the_ages()
     return first + Markup("").join(age + text for age, text in zip(ages, others, strict=True))
@@ -215,8 +215,8 @@ class Card:
     Attributes:
         suspects: nodes that stopped answering and may be dead.
         silent: those whose death Cassandra would have noticed by now.
-        since: when it got its severity, or when its polls began to fail; None if not known.
-        failing: whether `since` is the latter.
+        dated: whether it is known since when it has its severity, or since when its polls fail.
+        failing: whether it is the latter.
     """
 
     form: str
@@ -230,7 +230,7 @@ class Card:
     restart: str
     cures: int
     leases: int
-    since: str | None
+    dated: bool
     failing: bool
 
     @classmethod
@@ -250,7 +250,7 @@ class Card:
             restart=_restart(reading),
             cures=len(reading.restart_cures or ()) if verdict else 0,
             leases=len(reading.holders or ()),
-            since=_since(reading) or None,
+            dated=bool(_since(reading)),
             failing=verdict is None and reading.failing_since is not None,
         )
 
