@@ -692,4 +692,4 @@ def test_the_page_of_a_cluster_that_is_not_reached_says_what_was_tried(tmp_path:
         text = " ".join(requests.get(f"{served.url}/clusters/{NAME}", timeout=30).text.split())
         assert f"<dt>What was tried</dt><dd>{url.replace('{address}', '127.0.0.1')}</dd>" in text
         assert "<dt>Next poll</dt><dd>begins at <time" in text
-        assert f"ringcheck doctor --cluster {NAME}</code>" in text
+        assert f'ringcheck doctor <span class="option">--cluster</span> {NAME}</code>' in text

@@ -74,7 +74,7 @@ def test_the_exit_code_of_a_warning_is_1(tmp_path: Path, capsys: pytest.CaptureF
         (
             ["check", "--cluster", "a"],
             (
-                "there is no configuration /nowhere/ringcheck.yaml: name another file with -C, or write one with "
+                "there is no configuration /nowhere/ringcheck.yaml; next: name another file with -C, or write one with "
                 "`ringcheck init`"
             ),
         ),
