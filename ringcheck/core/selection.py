@@ -121,10 +121,8 @@ class Scope:
         nodes = self.snapshot.nodes
         if self._view is not None:  # a coordinator serves its own datacenter's clients
             return (nodes[self.snapshot.index[self._view]].datacenter or "",)
-        if named := self.policy.client_datacenters:
-            holding = self._holding(ring)
-            # A keyspace without replicas where clients are known to be has clients elsewhere, if any.
-            return named if set(named).intersection(holding) else (*named, *holding)
+        if self.policy.client_datacenters:
+            return self.policy.client_datacenters
         if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
             return self.snapshot.datacenters
         return self._holding(ring)

@@ -9,7 +9,6 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold, auth_rule
 from ringcheck.core.ring import Problem, Replication, Ring, Snapshot
 from ringcheck.core.words import counted, listed, percent
@@ -829,21 +828,6 @@ def test_recovery_looks_at_watched_levels() -> None:
     question = Question(levels=(Level.ALL,))
     verdict = assess(snapshot(THREE, healthy().rings, down=[2]), QUORUM_ONLY, question)
     assert verdict.recover_first == ()
-
-
-def test_a_keyspace_without_replicas_where_the_clients_are_is_judged_where_it_has_some() -> None:
-    """Its outage is CRITICAL although no client is known there, and the gate protects it."""
-    members = nodes("dc1", "dc2", "dc2", "dc2")
-    far = ring("far", "NetworkTopologyStrategy {dc2=3}", [[2, 3, 4]], 4)
-    near = ring("near", "NetworkTopologyStrategy {dc1=1, dc2=3}", [[1, 2, 3, 4]], 4)
-    policy = Policy(client_datacenters=("dc1",))
-    seen = snapshot(members, [far, near], down=(2, 3, 4))
-    losses = [one for one in assess(seen, policy).findings if one.code == "unavailable"]
-    assert {(one.subject, one.datacenter) for one in losses} == {("far", "dc2")}
-    assert max(one.severity for one in losses) is Severity.CRITICAL
-    whole = snapshot(members, [far, near])
-    decision = Gatekeeper(whole, policy, Gate(accept=("near",))).decide(["10.0.0.2", "10.0.0.3"])
-    assert decision.decision == "unsafe"
 
 
 def test_client_datacenters_choose_what_is_judged_and_by_whom() -> None:
