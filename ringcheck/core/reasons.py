@@ -154,8 +154,8 @@ _KINDS = (
     ReasonKind(
         code="placement_unknown",
         answer="unsafe",
-        meaning="With `--action decommission`, `removenode` or `bootstrap` in a cluster of several datacenters: where "
-        "SimpleStrategy would place the replicas of a keyspace that has LOCAL levels to keep.",
+        meaning="With `--action decommission`, `removenode` or `bootstrap` in a cluster of several datacenters: it is "
+        "not known where SimpleStrategy would place the replicas of a keyspace that must keep a LOCAL level.",
         lifts_when="the keyspace is altered to NetworkTopologyStrategy and repaired, or accepted by name",
     ),
     ReasonKind(
