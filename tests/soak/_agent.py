@@ -63,6 +63,7 @@ def reload(agent: service.Agent) -> dict[str, int]:
 
 def count() -> dict[str, Any]:
     """What the process keeps now, without the results of caches that have a limit of their own."""
+    gc.unfreeze()  # what the agent made before its polls, caches included, is not listed otherwise
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     caches = bounded_caches()
     cached = sum(cache.cache_info().currsize for cache in caches)
