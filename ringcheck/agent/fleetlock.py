@@ -120,11 +120,6 @@ class LeaseClient:
     purpose: str = PURPOSE
 
     @property
-    def of_host(self) -> bool:
-        """Whether a whole host is to stop, with all nodes at its address."""
-        return self.protocol == "fleetlock"
-
-    @property
     def owner(self) -> str:
         """The owner of its lease."""
         return f"{self.protocol} {self.id}"
@@ -249,7 +244,7 @@ class FleetLock:
             for node in nodes
         ]
         with closing(open_store(cluster)) as store:
-            decision = granted(store, wanted, lambda others: self._decide(cluster, targets, others))
+            decision = granted(store, wanted, lambda others: self._decide(client, targets, others))
             where = store.describe()
         self._agent.recorder.decided(cluster.name, decision, client.owner)
         if decision.decision != "safe":
@@ -259,23 +254,24 @@ class FleetLock:
         leases = "its lease is" if len(nodes) == 1 else "their leases are"
         return FleetLockAnswer("granted", f"{names} of {cluster.name} may stop now; {leases} in {where}")
 
-    def _decide(self, cluster: Cluster, targets: Sequence[RestartedNode], others: Sequence[Holder]) -> Decision:
+    def _decide(self, client: LeaseClient, targets: Sequence[RestartedNode], others: Sequence[Holder]) -> Decision:
         """The decision on as many readings as the configuration asks for."""
-        decision = confirmed(self._decisions(cluster, targets, others), cluster.stable_readings)
-        self.require_running(cluster)  # if this raises, the lease is withdrawn: others may no longer see it
+        decision = confirmed(self._decisions(client, targets, others), client.cluster.stable_readings)
+        self.require_running(client.cluster)  # if this raises, the lease is withdrawn: others may no longer see it
         return decision
 
     def _decisions(
-        self, cluster: Cluster, targets: Sequence[RestartedNode], others: Sequence[Holder]
+        self, client: LeaseClient, targets: Sequence[RestartedNode], others: Sequence[Holder]
     ) -> Iterator[Decision]:
+        cluster = client.cluster
         while True:
             seen = self.poll(cluster)
-            names = []
-            for target in targets:
-                node = target.find(seen)
-                if node is None:
-                    raise DataError(f"{target.node} left {cluster.name}")
-                names.append(node.address)
+            found = {target.node: target.find(seen) for target in targets}
+            if gone := [name for name, node in found.items() if node is None]:
+                raise DataError(f"{listed(gone)} left {cluster.name}")
+            names = [node.address for node in found.values() if node]
+            if late := [name for name in _at_its_host(client, names[0], seen) if name not in names]:
+                raise DataError(f"{listed(late)} at the address of {names[0]} has come up meanwhile: ask again")
             leases = [lease for lease in others if lease.node not in names]
             policy = policy_for(self._agent.reading(cluster.name), cluster)
             yield Gatekeeper(seen, policy, cluster.gate, leases).decide(names, "restart")
@@ -351,19 +347,24 @@ def one_line(text: str) -> str:
 
 
 def _nodes(client: LeaseClient, seen: Snapshot) -> list[Node]:
-    """The node that is configured for the client; if its host reboots, also the other nodes at the same address.
-
-    Those that are down already count as down anyway, and may never come back to have a lease released.
-    """
+    """The node that is configured for the client, and the others that stop with it."""
     match = next((node for node in seen.nodes if client.node in {node.address, node.host_id}), None)
     if match is None:
         text = f"{client.id} is configured as {client.node}, but {seen.cluster} has no such node now"
         raise RefusedError("unknown", text)
-    if not client.of_host:
-        return [match]
-    ip, down = ip_of(match.address), evidence_of(seen).surely_down
-    others = (node for index, node in enumerate(seen.nodes) if node is not match and index not in down)
-    return [match, *(node for node in others if ip_of(node.address) == ip)]
+    stopping = _at_its_host(client, match.address, seen)
+    return [match, *(node for node in seen.nodes if node is not match and node.address in stopping)]
+
+
+def _at_its_host(client: LeaseClient, address: str, seen: Snapshot) -> list[str]:
+    """The nodes at the IP address of a node, if its host reboots.
+
+    Those that are down already count as down anyway, and may never come back to have a lease released.
+    """
+    if client.protocol != "fleetlock":  # an evicted pod stops its own node only
+        return []
+    ip, down = ip_of(address), evidence_of(seen).surely_down
+    return [node.address for index, node in enumerate(seen.nodes) if index not in down and ip_of(node.address) == ip]
 
 
 def because(decision: Decision) -> str:

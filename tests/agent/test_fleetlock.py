@@ -35,6 +35,9 @@ from tests.outage import lost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ringcheck.config.values import Cluster
+    from ringcheck.core.ring import Snapshot
+
 HEADERS = {"fleet-lock-protocol": "true"}
 GROUP = "embedded"
 
@@ -630,3 +633,32 @@ def test_a_dead_node_at_the_address_of_a_host_gets_no_lease(
     assert home.ask(0).kind == "granted"
     assert home.owners() == {(home.address(0), "fleetlock host-0")}
     assert home.steady(0).kind == "released"
+
+
+def test_a_node_of_the_host_that_comes_up_meanwhile_refuses_the_lock(
+    three_racks: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reboot would stop it too, although it was down, and had no lease, when the lock was asked for."""
+    home = three_racks
+    both = {home.address(0), home.address(1)}
+    monkeypatch.setattr(fleetlock, "ip_of", lambda address: "10.0.0.1" if address in both else address)
+    polled, first = home.lock.poll, [True]
+
+    def poll(cluster: Cluster) -> Snapshot:
+        seen = polled(cluster)
+        if not first:
+            return seen
+        first.clear()
+        views = tuple(
+            replace(view, live=view.live - {home.address(1)}, unreachable=frozenset({home.address(1)}))
+            for view in seen.views
+            if view.observer != home.address(1)
+        )
+        nodes = tuple(replace(node, source="error") if node.address == home.address(1) else node for node in seen.nodes)
+        return replace(seen, views=views, nodes=nodes)
+
+    monkeypatch.setattr(home.lock, "poll", poll)
+    refused = home.ask(0)
+    assert (refused.kind, refused.status) == ("unknown", 503)
+    assert refused.value.startswith(f"{home.address(1)} at the address of {home.address(0)} has come up meanwhile")
+    assert home.owners() == set()
