@@ -199,8 +199,8 @@ def _written(counts: Mapping[str | None, int]) -> str:
 
 def of_logins(scope: Scope) -> Iterator[Finding]:
     """What is not known about logins, for which Cassandra reads system_auth."""
-    if scope.auth_level is None and scope.auth_by_cassandra:
-        level = repr(scope.snapshot.auth_read_level)[:_LONGEST_LEVEL]
+    if scope.unknown_auth_level is not None and scope.auth_by_cassandra:
+        level = repr(scope.unknown_auth_level)[:_LONGEST_LEVEL]
         text = f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is no known level"
         yield noted("auth_level_unknown", AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
     if scope.auth_left_out:

@@ -18,6 +18,17 @@ CONTRADICTION_KINDS = (
         lifts_when="all views know the same movements",
     ),
     FindingKind(
+        code="location_disagreement",
+        severity=Severity.UNKNOWN,
+        meaning="Nodes disagree on the datacenter or rack of a node. These coordinators count other replicas as local, "
+        "and may look for replicas on other nodes, than the ring that was read shows.",
+        next_step="Compare `nodetool status` on the nodes named, and the files of their snitches: "
+        "cassandra-rackdc.properties or cassandra-topology.properties.",
+        reason="contradiction",
+        lifts_when="all nodes place the node in the same datacenter and rack",
+        distrusts_subject=True,
+    ),
+    FindingKind(
         code="wrong_node",
         severity=Severity.UNKNOWN,
         meaning="The Jolokia at an address belongs to another node or another cluster.",

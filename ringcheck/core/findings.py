@@ -292,8 +292,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="auth_not_watched",
             severity=Severity.OK,
             meaning="No node shows that clients must log in, so system_auth is not watched. Authenticators other than "
-            "Cassandra's own can be seen only from 4.1 on, after the first login at the node that the ring is read "
-            "from.",
+            "Cassandra's own can be seen only from 4.1 on, after the first login.",
             next_step="If clients log in, set `authenticates: true`. If they don't, set it to `false` to end the note.",
             gate="note",
         ),

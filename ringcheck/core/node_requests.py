@@ -18,6 +18,7 @@ class NodeRequests:
         address: for texts.
         datacenter: empty if it is not known.
         release: ReleaseVersion; None if it is not known.
+        auth_read_level: the level at which it reads system_auth when a client logs in; None if it is not known.
         started: when the process was started, in seconds of Unix time by the node's clock; None if it is not known.
         counts: counters by name, with the names of `core.uses`; None if they could not be read.
         problem: why they could not be read; empty if they could be read, or if the release has none.
@@ -27,6 +28,7 @@ class NodeRequests:
     address: str
     datacenter: str = ""
     release: str | None = None
+    auth_read_level: str | None = None
     started: float | None = None
     counts: Mapping[str, int] | None = None
     problem: str = ""

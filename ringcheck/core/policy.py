@@ -16,7 +16,7 @@ from ringcheck.core.consistency import Level, release
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ringcheck.core.health import LevelHealth
     from ringcheck.core.observed import Observed
@@ -191,15 +191,20 @@ AUTH_KEYSPACE = "system_auth"
 LEFT_OUT = Rule(keyspaces=("system_traces", "system_distributed*"), ignore=True)
 
 
-@cache  # one rule for each level
-def auth_rule(level: Level, *, older_coordinators: bool = False) -> Rule:
+@cache  # one rule for each combination of levels
+def auth_rule(*levels: Level) -> Rule:
     """The rule for system_auth if clients log in: logins fail if it can't be read at Cassandra's level for that.
 
-    Coordinators before 4.1 read it at LOCAL_ONE. In a mixed cluster both levels are watched; the loss of either is
-    CRITICAL.
+    Coordinators may read it at different levels. All these levels are watched; the loss of any is CRITICAL.
     """
-    other = Level.LOCAL_ONE if older_coordinators else level
-    return Rule(keyspaces=(AUTH_KEYSPACE,), critical=Threshold(level), warning=Threshold(other), by_cassandra=True)
+    first, second, *others = map(Threshold, levels if len(levels) > 1 else levels * 2)
+    return Rule(
+        keyspaces=(AUTH_KEYSPACE,),
+        critical=first,
+        warning=second,
+        by_cassandra=True,
+        others=tuple((Severity.CRITICAL, threshold) for threshold in others),
+    )
 
 
 def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | None:
@@ -220,6 +225,23 @@ def auth_level(reported: str | None, releases: Iterable[str | None]) -> Level | 
         return level if level and level not in {Level.ANY, Level.LOCAL_ALL} else None
     known = [release(text) for text in releases if text]
     return Level.LOCAL_ONE if known and max(known) < (4, 1) else Level.LOCAL_QUORUM
+
+
+def auth_levels(reported: Iterable[str], releases: Collection[str]) -> tuple[Level, ...]:
+    """The levels at which the coordinators of a cluster read system_auth: each node has a configuration of its own.
+
+    Coordinators before 4.1 read it at LOCAL_ONE. A level that is not known counts as LOCAL_QUORUM.
+
+    Args:
+        reported: the levels that nodes report.
+        releases: ReleaseVersion of the nodes, as far as they are known.
+    """
+    found: set[Level | None] = {auth_level(text, ()) or Level.LOCAL_QUORUM for text in reported} or {
+        auth_level(None, releases)
+    }
+    older = any(release(text) < (4, 1) for text in releases)
+    others = [level for level in Level if level in found and level is not Level.LOCAL_ONE]
+    return (*others, Level.LOCAL_ONE) if older or Level.LOCAL_ONE in found else tuple(others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,8 @@ class Node:
         endpoint: the broadcast address with its port; None before 4.0, which reports no ports.
         host_id: UUID text, the node's identity; None if no view knows it (`nodetool status` shows `null`).
         paxos_variant: PaxosVariant, as the node itself reports it: how it coordinates serial operations (from 4.1 on).
+        auth_read_level: consistency level at which it reads system_auth when a client logs in, as the node itself
+            reports it (from 4.1 on).
         mode: OperationMode (NORMAL, JOINING, DRAINED, ...), as the node itself reports it.
         generation: gossip generation, epoch seconds at which gossip was started.
         source: whether the source could read this node: the outcome of its last request to it.
@@ -112,6 +114,7 @@ class Node:
     rack: str | None = None
     release_version: str | None = None
     paxos_variant: str | None = None
+    auth_read_level: str | None = None
     mode: str | None = None
     gossip_running: bool | None = None
     native_transport_running: bool | None = None

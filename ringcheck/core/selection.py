@@ -9,10 +9,10 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, Rules
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.levels import followed
-from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_rule
+from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_levels, auth_rule
 from ringcheck.core.ring import DEFAULT_PARTITIONER, partitioner
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
@@ -20,7 +20,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.consistency import Behaviour
+    from ringcheck.core.consistency import Behaviour, Level
     from ringcheck.core.evidence import Evidence, Outlook
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Replication, Ring
@@ -51,7 +51,6 @@ class Scope:
         # Without rings the partitioner need not be known: all nodes may be starting. What may be judged then is the
         # metadata service, whose one range is the whole space of any partitioner.
         self.space = partitioner(snapshot.partitioner if snapshot.rings else DEFAULT_PARTITIONER)
-        self.auth_level = auth_level(snapshot.auth_read_level, (node.release_version for node in snapshot.nodes))
         self._patterns = keyspaces
         self._view = view
         # By identity of the ring: the snapshot keeps its rings alive for as long.
@@ -86,8 +85,18 @@ class Scope:
     def _auth_rule(self) -> Rule:
         """The rule for system_auth if clients log in; an unknown level is a finding of its own."""
         releases = {node.release_version for node in self.snapshot.nodes if node.release_version}
-        older = any(release(text) < (4, 1) for text in releases)
-        return auth_rule(self.auth_level or Level.LOCAL_QUORUM, older_coordinators=older)
+        return auth_rule(*auth_levels(self._reported_auth_levels, releases))
+
+    @property
+    def unknown_auth_level(self) -> str | None:
+        """A level at which a node reads system_auth, as it reports it, if it is no known level."""
+        unknown = (text for text in self._reported_auth_levels if auth_level(text, ()) is None)
+        return min(unknown, default=None)
+
+    @cached_property
+    def _reported_auth_levels(self) -> frozenset[str]:
+        levels = {self.snapshot.auth_read_level, *(node.auth_read_level for node in self.snapshot.nodes)}
+        return frozenset(level for level in levels if level is not None)
 
     @property
     def _authenticates(self) -> bool:

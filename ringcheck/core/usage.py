@@ -168,7 +168,7 @@ def noted(
         nodes: all members; those that could not be read have no counts.
         at: time of the reading.
         window: seconds.
-        auth: the level at which Cassandra reads system_auth, as a node reports it; None if none does.
+        auth: the level at which nodes read system_auth that do not report it themselves; None if none does.
     """
     readings: dict[str, Reading] = {}
     found: Counter[Use] = Counter()
@@ -232,7 +232,8 @@ def _own_levels(node: NodeRequests, auth: str | None) -> tuple[Names, Names]:
     the same before 4.1, EACH_QUORUM since then.
     """
     new = release(node.release) >= (4, 1)
-    level = auth_level(auth if new else None, (node.release,))
+    reported = auth if node.auth_read_level is None else node.auth_read_level
+    level = auth_level(reported if new else None, (node.release,))
     reads = dict.fromkeys([level, Level.QUORUM] if level else [])
     writes = dict.fromkeys([Level.EACH_QUORUM if new else Level.LOCAL_ONE, Level.QUORUM])
     return tuple(f"Read-{one}" for one in reads), tuple(f"Write-{one}" for one in writes)

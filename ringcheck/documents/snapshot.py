@@ -256,6 +256,7 @@ def _read_node(node: Fields) -> Node:
         rack=node.optional("rack", str) or None,
         release_version=node.optional("release_version", str),
         paxos_variant=node.optional("paxos_variant", str),
+        auth_read_level=node.optional("auth_read_level", str),
         mode=node.optional("mode", str),
         gossip_running=node.optional("gossip_running", bool),
         native_transport_running=node.optional("native_transport_running", bool),

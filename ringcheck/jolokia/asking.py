@@ -44,7 +44,13 @@ class Started(Protocol[T_co]):
 
 
 class Asking(Protocol):
-    """Sends requests to Jolokia agents, and runs many pieces of work at once."""
+    """Sends requests to Jolokia agents, and runs many pieces of work at once.
+
+    Attributes:
+        shared: whether the sources of many clusters use it.
+    """
+
+    shared: bool
 
     @property
     def counts(self) -> RequestCounts:
@@ -84,6 +90,8 @@ class Asking(Protocol):
 
 class ByThreads:
     """Runs each piece of work in a worker thread, which waits for the agent."""
+
+    shared = False
 
     def __init__(self, client: Client, workers: WorkerThreads) -> None:
         """Prepare; nothing is sent.

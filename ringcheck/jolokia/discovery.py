@@ -87,7 +87,7 @@ class Discovery:
             DataError: if no agent answered usefully, and one of the answers made no sense.
         """
         until = self.after(_LIVENESS_SHARE)
-        self._fanout.start(membership.agents.values(), until, self._asked_for_members(membership))
+        self._fanout.start(membership.agents.values(), until, self.asked_in_turn(membership))
         self._start_other_contacts(membership, until)
         await self._fanout.gather(until)
         if not any(self._fanout.reports()):
@@ -149,7 +149,7 @@ class Discovery:
         addresses = [membership.members[index].address for index in order]
         return [agents[address] for address in addresses if address in agents]
 
-    def _asked_for_members(self, membership: Membership) -> frozenset[JolokiaEndpoint]:
+    def asked_in_turn(self, membership: Membership) -> frozenset[JolokiaEndpoint]:
         """Agents that are asked for the members that they know.
 
         In a small cluster these are all agents. In a larger one they are a few, and one in each datacenter; later

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.errors import DeniedError, RingcheckError, SourceError
+from ringcheck.core.ring import NORMAL
+from ringcheck.errors import DataError, DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import document, parsed
-from ringcheck.jolokia import mbeans, node_report, outcomes
+from ringcheck.jolokia import mbeans, node_report, outcomes, own_settings
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
+from ringcheck.jolokia.own_settings import location_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
+    from ringcheck.jolokia.own_settings import OwnSettings
+    from ringcheck.jolokia.topology import Location
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
@@ -36,7 +41,7 @@ _BESIDE = {
     mbeans.PAXOS_VARIANT: (mbeans.read(mbeans.STORAGE_PROXY, mbeans.PAXOS_VARIANT), mbeans.WITH_PAXOS_VARIANT),
     mbeans.DESCRIBE_METADATA: (mbeans.metadata(), mbeans.METADATA),
 }
-_ASKED = {name: request for name, (request, _) in _BESIDE.items()} | dict(REQUESTS)
+_ASKED = {name: request for name, (request, _) in _BESIDE.items()} | dict(own_settings.REQUESTS) | dict(REQUESTS)
 
 
 @lru_cache(maxsize=64)
@@ -90,12 +95,16 @@ class JolokiaEndpoint:
             host_ids: host id by endpoint of its last report that had them; None if it was not asked.
             owners: endpoints that own tokens, likewise; None if it was not asked or does not report them.
             counters: of client requests, as they were when they were last asked for.
+            own: settings of its present process; None if it was not asked while it was NORMAL.
+            places: where its present process places nodes, by host id; empty if it was not asked.
         """
         self.url = url
         self.process: tuple[str | None, int | None] | None = None
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
         self.counters = Counters()
+        self.own: OwnSettings | None = None
+        self.places: Mapping[str, Location] = {}
         self._asking = asking
         self._shared = shared
         self._with_port = False
@@ -104,6 +113,7 @@ class JolokiaEndpoint:
         self._owners_forbidden = False
         self._beside: tuple[str, ...] = ()
         self._introduced_as: str | None = None
+        self._own_age = 0  # requests for members since it was last asked for its settings
         self._digest = b""
         self._last: NodeReport | None = None
 
@@ -126,8 +136,8 @@ class JolokiaEndpoint:
         """
         requests = [*mbeans.reads(mbeans.INTRODUCTION), *(request for request, _ in _BESIDE.values())]
         counters = self._counters()
-        requests += [REQUESTS[name] for name in counters]
-        names = (*mbeans.INTRODUCTION, *_BESIDE, *counters)
+        requests += [_ASKED[name] for name in (*own_settings.REQUESTS, *counters)]
+        names = (*mbeans.INTRODUCTION, *_BESIDE, *own_settings.REQUESTS, *counters)
         answers = dict(zip(names, await self.bulk(requests, deadline), strict=True))
         report = node_report.node_report(answers, self._shared.sets)
         if report.mode is not None:  # a JVM that has only begun to start has no attributes yet, but will have them
@@ -140,7 +150,14 @@ class JolokiaEndpoint:
             self._owners_forbidden = any(answers[name].status == outcomes.FORBIDDEN for name in owning)
             if counters:
                 self.counters.take(answers)
-        return self._remembered(report)
+        self._remembered(report)
+        self._take_own(answers, report)
+        return report
+
+    def _take_own(self, answers: Mapping[str, Outcome], report: NodeReport) -> None:
+        """Keep the node's own settings; while it starts, some of them are not there yet."""
+        if report.mode == NORMAL:
+            self.own, self._own_age = own_settings.own_settings(answers, report.release), 0
 
     def _counters(self) -> tuple[str, ...]:
         """The counters to ask for in this poll; the last answer is forgotten."""
@@ -154,6 +171,7 @@ class JolokiaEndpoint:
         process = report.host_id, report.generation
         if process != self.process:
             self.counters.names = NAMES  # another release may have more
+            self.own, self.places = None, {}
         self.process = process
         if report.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(report.host_ids)
@@ -175,17 +193,29 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         names = (*self._extra, *(self._about_members() if members else ()))
-        counters = self._counters()
-        payload = _liveness(self._with_port, names, (*self._beside, *counters))
-        decode = partial(self._counted, counters) if counters else self._decoded
+        more = (*(self._own_requests() if members else ()), *self._counters())
+        payload = _liveness(self._with_port, names, (*self._beside, *more))
+        decode = partial(self._extended, more) if more else self._decoded
         try:
             report: NodeReport | None = await self._asking.post(self.url, payload, deadline, decode)
+        except RefusedError:
+            if not self._beside and not more:
+                raise
+            report = None  # the agent, or a proxy before it, does not answer several requests at once
         except SourceError:
             # The next answer may come from a newer process with another access policy.
             self._extra, self._introduced_as = mbeans.EXTRA, None
             raise
         # One attribute that is missing, denied or throws fails the whole request. Single requests show which one it is.
-        return await self.introduce(deadline) if report is None or self._may_report_more(report) else report
+        if report is None or self._may_report_more(report):
+            return await self.introduce(deadline)
+        restarted = members and self.own is None and report.mode == NORMAL
+        return await self.introduce(deadline) if restarted else report
+
+    def _own_requests(self) -> tuple[str, ...]:
+        """The node's settings to ask for: in the first request for members, and in one of many after that."""
+        self._own_age += 1
+        return tuple(own_settings.REQUESTS) if self.own is None or self._own_age > own_settings.EVERY else ()
 
     def _may_report_more(self, report: NodeReport) -> bool:
         """Whether a node was asked as one of an older release, as can happen in a mixed cluster."""
@@ -251,6 +281,18 @@ class JolokiaEndpoint:
         except RefusedError as error:
             return outcomes.Outcome(status=400, error=str(error))
 
+    async def locate(self, targets: Mapping[str, str], deadline: float) -> None:
+        """Ask where it places nodes; only if it is settled. What it does not answer is not known.
+
+        Args:
+            targets: the text by which it finds a node, by host id.
+            deadline: clock time at which it must be over.
+        """
+        with suppress(SourceError, DataError):
+            answers = await self.bulk(mbeans.locations(targets.values()), deadline)
+            names = [location_name(answer.value) for answer in answers]
+            self.places = dict(zip(targets, zip(names[::2], names[1::2], strict=True), strict=True))
+
     async def streams(self, deadline: float) -> int | None:
         """Number of streams that it sends or receives, counted up to a few; None if it can't be read."""
         try:
@@ -279,12 +321,17 @@ class JolokiaEndpoint:
             self._digest, self._last = digest, report
         return report
 
-    def _counted(self, counters: tuple[str, ...], reply: Reply) -> NodeReport | None:
-        """As `_decoded`, for a reply with counters, which has another form than the replies before and after it."""
-        answer, beside = _answers(parsed(reply.all(), reply.url), (*self._beside, *counters))
-        report = self._made(answer, {name: beside[name] for name in self._beside})
-        if report is not None:
-            self.counters.take({name: beside[name] for name in counters})
+    def _extended(self, more: tuple[str, ...], reply: Reply) -> NodeReport | None:
+        """As `_decoded`, for a reply with settings or counters, unlike the replies before and after it."""
+        answer, beside = _answers(parsed(reply.all(), reply.url), (*self._beside, *more))
+        report = self._made(answer, {name: beside[name] for name in self._beside if name in beside})
+        if report is None or not beside:
+            return report
+        counters = {name: beside[name] for name in more if name in REQUESTS}
+        if counters:
+            self.counters.take(counters)
+        if len(counters) < len(more):
+            self._take_own(beside, report)
         return self._last if report == self._last else report
 
     def _made(self, answer: Outcome, beside: Mapping[str, Outcome]) -> NodeReport | None:

@@ -30,6 +30,8 @@ T = TypeVar("T")
 class OnLoop:
     """Runs each piece of work as a task of one event loop; large replies are streamed in threads. See `Asking`."""
 
+    shared = True
+
     def __init__(self, requests: Requests, threads: WorkerThreads, limit: RequestLimit) -> None:
         """Prepare; nothing is sent. All methods must be called on the same event loop.
 

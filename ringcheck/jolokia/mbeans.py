@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ringcheck.core.client_errors import HINTS_SERVICE
+from ringcheck.core.endpoint import ip_of
 from ringcheck.core.release import Release, parse_release
 
 if TYPE_CHECKING:
@@ -219,6 +220,14 @@ def metadata() -> Request:
 def drain() -> Request:
     """The request to drain, the only one that writes."""
     return run(STORAGE_SERVICE, DRAIN)
+
+
+def snitch_target(endpoint: str, asked: Release) -> str:
+    """The text by which a node's snitch finds an endpoint.
+
+    Before 4.0 `ip:port` is an error; from 4.0 on it is needed if nodes share an address.
+    """
+    return endpoint if asked >= WITH_PORT else ip_of(endpoint)
 
 
 def locations(endpoints: Iterable[str]) -> list[Request]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ringcheck.errors import RingcheckError
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
+    from ringcheck.jolokia.own_settings import OwnSettings
     from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
     from ringcheck.jolokia.topology import Topology
 
@@ -55,9 +56,10 @@ class MemberReport(NamedTuple):
 
 
 class BuiltNode(NamedTuple):
-    """A node and a view of a snapshot, with the report and the host ids that they were made from."""
+    """A node and a view of a snapshot, with the report, the settings and the host ids that they were made from."""
 
     report: NodeReport
+    own: OwnSettings | None
     host_ids: tuple[tuple[str, str], ...]
     node: Node
     view: View
@@ -95,6 +97,8 @@ class KnownCluster:
         processes: of believable nodes by address, as last reported.
         built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
         views: of the last snapshot, by observer.
+        source: the agent from which the ring was read.
+        located: whether the other nodes were asked since where they place themselves.
         judged: the last snapshot, before and after its views were judged; None before the first.
     """
 
@@ -105,6 +109,8 @@ class KnownCluster:
     processes: dict[str, Process]
     built: dict[str, BuiltNode] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
+    source: JolokiaEndpoint | None = None
+    located: bool = False
     judged: tuple[Snapshot, Snapshot] | None = None
 
 

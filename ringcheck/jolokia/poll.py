@@ -15,7 +15,7 @@ A poll answers three questions, which cost very different amounts.
    `ring_sources.py` chooses the node and `ring_reader.py` reads it.
 
 A steady poll therefore costs one small request a node, and no new connection. The first poll of three nodes with one
-replication takes eight requests.
+replication takes ten requests.
 
 The ring and the members are read again if anything suggests that they have changed:
 
@@ -28,6 +28,11 @@ The ring and the members are read again if anything suggests that they have chan
 
 While a node joins, leaves or moves, pending ranges are read in every poll, from one node in one request. If the ring
 can't be read again, the snapshot has the old one and a problem `topology_stale`, and the next poll tries again.
+
+No node can answer for another what only its own configuration says: how clients log in to it, and in which datacenter
+and rack it places itself. Every node is asked for the former within its request of the first poll, after a restart, and
+once in a while; and for the latter after each reading of the ring. An agent of many clusters, whose first verdicts are
+urgent, asks for it in the second poll. `own_settings.py` explains both.
 
 Rings of different nodes are not compared: reading a ring from each of a thousand nodes would be a load that the
 cluster feels. Whatever makes rings differ (a member, a schema, a movement) shows in the views, and these are compared.
@@ -170,6 +175,8 @@ class Poll:
 
     async def _steady(self, known: KnownCluster) -> Snapshot:
         """The snapshot with the known ring; while a node moves, with the present pending ranges."""
+        if not known.located:
+            await self._sources.ask_locations(known)
         problems = self._discovery.disagreements(known.membership)
         reports = self._discovery.member_reports(known.membership)
         moving = any(

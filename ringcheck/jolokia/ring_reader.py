@@ -13,13 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import LOCAL_STRATEGY, META_STRATEGY, expected
-from ringcheck.core.endpoint import ip_of
 from ringcheck.core.ring import Problem, Replication, Ring, partitioner
 from ringcheck.errors import DataError, DeniedError, RingError, SourceError
-from ringcheck.http.replies import LONGEST_TEXT, printable
 from ringcheck.jolokia import endpoints, mbeans, outcomes, rangemaps
 from ringcheck.jolokia.membership import listed_members
 from ringcheck.jolokia.outcomes import Outcome
+from ringcheck.jolokia.own_settings import location_name
 from ringcheck.jolokia.rangemaps import NodeIndexes
 from ringcheck.jolokia.topology import NOWHERE, Location, Topology
 
@@ -38,8 +37,6 @@ _LOCAL_KEYSPACES = frozenset({"system", "system_schema"})
 # Replicas of these are not placed by token: each node has its own replica, or the members of the metadata service have
 # one (6.0+); every node reports these members in each poll.
 _NOT_PLACED = frozenset({LOCAL_STRATEGY, META_STRATEGY})
-_UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch's names for an unknown node
-_LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no limit
 # Values in one reply with pending ranges. A node of 256 tokens that joins gains 768 ranges at RF 3, each with four of
 # the bytes that are counted: this is enough for three such nodes and 100 keyspaces, each with its own replication.
 _PENDING_VALUES = 2**20
@@ -104,7 +101,7 @@ class RingReader:
         """
         self._bind(roster)
         space = partitioner(self._report.partitioner or "unknown")
-        keyspaces, logins, locations = await self._basics()
+        keyspaces, locations = await self._basics()
         rings, counts = await self._consistent_rings(keyspaces, locations, token_counts)
         rings = await self._with_pending(_sharing(rings))
         self._check_joining(locations)
@@ -113,9 +110,7 @@ class RingReader:
             locations=locations,
             tokens=self._tokens(counts),
             rings=tuple(rings),
-            authenticates=self._authenticates(logins),
             problems=tuple(dict.fromkeys(self._problems)),
-            auth_read_level=read_level(logins.get(mbeans.AUTH_PROPERTIES)),
             consistent=self._consistent,
         )
 
@@ -141,22 +136,20 @@ class RingReader:
             raise DataError(f"{endpoint} holds ranges but is not a member")
         return index
 
-    # Keyspaces, logins and locations.
+    # Keyspaces and locations.
 
-    async def _basics(self) -> tuple[list[str], dict[str, Outcome], dict[str, Location]]:
-        """Keyspaces, outcomes that show logins by MBean, and locations: one request in a small cluster."""
+    async def _basics(self) -> tuple[list[str], dict[str, Location]]:
+        """Keyspaces and locations: one request in a small cluster."""
         shared = self._release >= mbeans.SHARED
         attribute = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
-        beans = {mbean: name for mbean, name, since in mbeans.LOGINS if self._release >= since}
-        requests = [mbeans.read(mbeans.STORAGE_SERVICE, attribute), *itertools.starmap(mbeans.read, beans.items())]
         located = self._locatable()
-        targets = [self._target(member) for member in located]
-        names, *rest = await self._agent.bulk([*requests, *mbeans.locations(targets)], self._deadline)
-        logins = dict(zip(beans, rest, strict=False))
+        targets = mbeans.locations(map(self._target, located))
+        requests = [mbeans.read(mbeans.STORAGE_SERVICE, attribute), *targets]
+        names, *answers = await self._agent.bulk(requests, self._deadline)
         if shared and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
             names = await self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
         keyspaces = sorted(set(outcomes.strings(names.get(attribute), attribute)) - _LOCAL_KEYSPACES)
-        return keyspaces, logins, self._locations(located, rest[len(beans) :])
+        return keyspaces, self._locations(located, answers)
 
     def _locatable(self) -> list[Member]:
         """The members that the node is asked to locate: those that it lists, and a few others.
@@ -177,10 +170,6 @@ class RingReader:
             for member, (datacenter, rack) in zip(located, pairs, strict=True)
         }
 
-    def _authenticates(self, logins: Mapping[str, Outcome]) -> bool:
-        """Whether clients must log in; true if an old release or an access policy hides it."""
-        return self._release < mbeans.CREDENTIALS or not all(map(outcomes.is_missing_mbean, logins.values()))
-
     def _check_joining(self, locations: Mapping[str, Location]) -> None:
         """Add a problem for each joining node of unknown datacenter.
 
@@ -192,13 +181,8 @@ class RingReader:
                 self._problems.append(Problem("unknown_datacenter", address, text))
 
     def _target(self, member: Member) -> str:
-        """The text by which the node's snitch finds a member.
-
-        That is the endpoint under which the node knows it. Before 4.0 `ip:port` is an error; from 4.0 on it is needed
-        if nodes share an address.
-        """
-        endpoint = self._endpoint_of.get(member.host_id or "", member.endpoint)
-        return endpoint if self._release >= mbeans.WITH_PORT else ip_of(endpoint)
+        """The text by which the node's snitch finds a member: the endpoint under which the node knows it."""
+        return mbeans.snitch_target(self._endpoint_of.get(member.host_id or "", member.endpoint), self._release)
 
     # Tokens.
 
@@ -426,11 +410,6 @@ def _counted(datacenters: Iterable[str | None], wanted: Mapping[str | None, int]
     return counts
 
 
-def read_level(answer: Outcome | None) -> str | None:
-    """The level at which logins read system_auth, if the answer of a node has it."""
-    return printable(answer.value)[:LONGEST_TEXT] if answer and isinstance(answer.value, str) else None
-
-
 def _snitch_name(outcome: Outcome) -> str | None:
     """A datacenter or rack; None if the snitch does not know it, or if the name, which its node chose, is too long.
 
@@ -439,6 +418,4 @@ def _snitch_name(outcome: Outcome) -> str | None:
     """
     if outcome.status == outcomes.FORBIDDEN:
         outcome.get("the snitch")
-    name = outcome.value
-    usable = isinstance(name, str) and len(name) <= _LONGEST_NAME and name not in _UNKNOWN
-    return name if usable else None
+    return location_name(outcome.value)

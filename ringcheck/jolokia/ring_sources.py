@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.membership import by_address
@@ -25,11 +24,13 @@ from ringcheck.jolokia.membership import (
     processes,
 )
 from ringcheck.jolokia.node_report import NodeReport
-from ringcheck.jolokia.ring_reader import RingReader, read_level
+from ringcheck.jolokia.ring_reader import RingReader
 from ringcheck.jolokia.testimony import serving
 
 if TYPE_CHECKING:
-    from ringcheck.core.membership import Roster
+    from collections.abc import Iterable
+
+    from ringcheck.core.membership import Member, Roster
     from ringcheck.jolokia.discovery import Discovery
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.fanout import FanOut
@@ -69,6 +70,7 @@ class RingSources:
         self._fanout = fanout
         self._discovery = discovery
         self._ends = ends
+        self._failed: set[JolokiaEndpoint] = set()
 
     async def load(self) -> KnownCluster | None:
         """Read members and ring again and keep them in the session; None if no node reported a ring.
@@ -79,8 +81,36 @@ class RingSources:
         for agent, report in self._fanout.reports():
             if report.host_ids is None:  # what it reported of the members in an earlier poll may be out of date
                 agent.host_ids = agent.owners = None
+        first = self._session.known is None
         best = await self._best_reading(await self._discovery.ask_everyone())
-        return await self._keep(best) if best else None
+        if best is None:
+            return None
+        known = await self._keep(best)
+        if not (first and self._session.asking.shared):  # then the next poll asks: first verdicts are urgent
+            await self.ask_locations(known)
+        return known
+
+    async def ask_locations(self, known: KnownCluster) -> None:
+        """Ask the other nodes where they place themselves, and the node from which the ring was read.
+
+        In a small cluster all are asked, in a larger one those that were not asked yet, and a few in turn. A node whose
+        ring could not be read is not asked.
+        """
+        known.located = True
+        membership, until = known.membership, self._discovery.after(_SHARE)
+        again = self._discovery.asked_in_turn(membership)
+        reports = self._discovery.member_reports(membership)
+        source = next((member for member, agent, _ in reports if agent is known.source), None)
+        started = {}
+        for member, agent, report in reports:
+            asked = agent is known.source or agent in self._failed or (agent.places and agent not in again)
+            if asked or not serving(report):
+                continue
+            targets = _locatable(agent, report, [one for one in (member, source) if one])
+            if member.host_id in targets:  # else it does not see even itself, and is not settled
+                started[agent] = self._session.asking.start(agent.locate(targets, until))
+        self._session.busy |= started
+        await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
 
     async def _best_reading(self, membership: Membership) -> _Reading | None:
         """The first reading that is complete and has all token owners, else the best of a few."""
@@ -143,37 +173,16 @@ class RingSources:
             return _Reading(membership, await reader.topology(membership.roster, counts), agent)
         except (SourceError, DataError) as error:
             self.failures.append(error)
+            self._failed.add(agent)
             return None
 
     def reader(self, agent: JolokiaEndpoint, report: NodeReport) -> RingReader:
         """Reads the ring from one node, until the poll must be over."""
         return RingReader(agent, report, self._session.configured.replication, self._ends)
 
-    async def _with_auth_level(self, membership: Membership, topology: Topology, agent: JolokiaEndpoint) -> Topology:
-        """The ring with the level at which logins read system_auth, from another node if its own does not report it.
-
-        During an upgrade to 4.1 the ring may be from an older node; and a node registers the MBean when it reads the
-        first role.
-        """
-        if topology.auth_read_level is not None or not topology.authenticates:
-            return topology
-        able = [
-            item.agent
-            for item in self.ranked(membership)
-            if item.agent is not agent and mbeans.release(item.report.release) >= mbeans.AUTH_LEVEL
-        ]
-        for other in able[:_ANSWERING]:
-            with suppress(SourceError, DataError):
-                request = mbeans.read(mbeans.AUTH_PROPERTIES, mbeans.READ_LEVEL)
-                level = read_level(await other.ask(request, self._discovery.after(_SHARE)))
-                if level is not None:
-                    return replace(topology, auth_read_level=level)
-        return topology
-
     async def _keep(self, reading: _Reading) -> KnownCluster:
         """Keep members, ring and releases in the session; equal rings of the last reading stay the same objects."""
         membership, topology, agent = reading
-        topology = await self._with_auth_level(membership, topology, agent)
         session = self._session
         if session.known and session.known.membership.members == membership.members:
             topology = topology.reusing_rings(session.known.topology)
@@ -189,6 +198,7 @@ class RingSources:
             read_at=session.clock(),
             fingerprint=fingerprint(reports),
             processes=processes(reports),
+            source=agent,
         )
         return session.known
 
@@ -206,6 +216,19 @@ class RingSources:
                 if index is not None:
                     releases[roster.members[index].address] = release
         return releases
+
+
+def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Member]) -> dict[str, str]:
+    """The text by which a node's snitch finds each of some members, by host id: of those that it sees live.
+
+    Of others the snitch may invent a location, or keep a wrong one (`mbeans.locations`).
+    """
+    endpoint_of = {host_id: endpoint for endpoint, host_id in (agent.host_ids or {}).items()}
+    known = {one.host_id: endpoint_of.get(one.host_id, one.endpoint) for one in members if one.host_id}
+    asked = mbeans.release(report.release)
+    return {
+        host_id: mbeans.snitch_target(endpoint, asked) for host_id, endpoint in known.items() if endpoint in report.live
+    }
 
 
 class _Knowledge(NamedTuple):

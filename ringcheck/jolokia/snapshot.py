@@ -17,6 +17,7 @@ from ringcheck.core.unchanged import equal_but_for_time
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, identity_mismatch, neighbour
 from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.own_settings import auth_read_level, authenticates, located_otherwise
 from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import SourceState
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
     from ringcheck.jolokia.membership import ClusterSession, ContactPoint, ReportOrError
+    from ringcheck.jolokia.topology import Location
 
 
 class SnapshotBuilder:
@@ -56,6 +58,7 @@ class SnapshotBuilder:
         """
         membership, topology = known.membership, known.topology
         configured = self._session.configured.authenticates
+        settings = [agent.own for agent in membership.agents.values() if agent.own]
         nodes, views, wrong_nodes = self._nodes_and_views(known)
         answers = (self._answers.get(agent) for agent in membership.agents.values())
         usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
@@ -66,11 +69,24 @@ class SnapshotBuilder:
             nodes=tuple(nodes),
             views=(*views, *self._views_of_other_contacts(membership)),
             rings=topology.rings if usable else (),
-            authenticates=topology.authenticates if configured is None else configured,
-            problems=(*topology.problems, *wrong_nodes, *problems, *self._unknown_contacts(membership)),
-            auth_read_level=topology.auth_read_level,
+            authenticates=authenticates(settings) if configured is None else configured,
+            problems=(
+                *topology.problems,
+                *wrong_nodes,
+                *problems,
+                *self._unknown_contacts(membership),
+                *located_otherwise(nodes, self._placed(membership)),
+            ),
+            auth_read_level=auth_read_level(settings),
         )
         return self._with_judged_views(snapshot, known)
+
+    def _placed(self, membership: Membership) -> Iterator[tuple[str, str, Location]]:
+        """Who places which node where, by address, of the nodes that answered."""
+        addresses = {member.host_id: member.address for member in membership.members}
+        for address, agent in membership.agents.items():
+            if agent.places and isinstance(self._answers.get(agent), NodeReport):
+                yield from ((address, addresses[of], place) for of, place in agent.places.items() if of in addresses)
 
     @staticmethod
     def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:
@@ -95,7 +111,7 @@ class SnapshotBuilder:
         reports = [answer for answer in self._answers.values() if isinstance(answer, NodeReport)]
         partitioners = [report.partitioner for report in reports if report.partitioner]
         name = partitioners[0].rpartition(".")[2] if partitioners else "unknown"
-        topology = Topology(partitioner=name, locations={}, tokens={}, rings=(), authenticates=None)
+        topology = Topology(partitioner=name, locations={}, tokens={}, rings=())
         known = KnownCluster(membership=membership, topology=topology, read_at=0.0, fingerprint=None, processes={})
         return self.of(known)
 
@@ -136,25 +152,27 @@ class SnapshotBuilder:
             return self._silent(member, known.topology, "error"), view
         if isinstance(answer, RingcheckError):
             return self._silent(member, known.topology, state_of(answer)), unheard(member.address, answer)
-        return self._reported(member, answer, membership.roster.known_otherwise(agent.host_ids), known)
+        return self._reported(member, agent, answer, known)
 
     def _reported(
-        self, member: Member, report: NodeReport, host_ids: tuple[tuple[str, str], ...], known: KnownCluster
+        self, member: Member, agent: JolokiaEndpoint, report: NodeReport, known: KnownCluster
     ) -> tuple[Node, View]:
         """Node and view of a member that answered; the same objects as before if nothing in them has changed."""
+        host_ids = known.membership.roster.known_otherwise(agent.host_ids)
         before = known.built.get(member.address)
-        if before and before.report is report and before.host_ids == host_ids:
+        if before and before.report is report and before.own is agent.own and before.host_ids == host_ids:
             return before.node, before.view
         topology = known.topology
         location = topology.locations.get(member.address, NOWHERE)
-        node = node_of(member, report, location, self._tokens(member, topology))
+        level = agent.own.auth_read_level if agent.own else None
+        node = node_of(member, report, location, self._tokens(member, topology), level)
         if node.release_version is None:  # StorageService is not registered yet
             node = replace(node, release_version=self._session.releases.get(member.address))
         view = view_of(report, member.address, host_ids)
         if before:  # another request can give another report with an equal node or view
             node = before.node if node == before.node else node
             view = before.view if view == before.view else view
-        known.built[member.address] = BuiltNode(report=report, host_ids=host_ids, node=node, view=view)
+        known.built[member.address] = BuiltNode(report=report, own=agent.own, host_ids=host_ids, node=node, view=view)
         return node, view
 
     def _silent(self, member: Member, topology: Topology, state: SourceState) -> Node:
@@ -241,6 +259,7 @@ def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
         address=node.address,
         datacenter=node.datacenter or "",
         release=node.release_version,
+        auth_read_level=node.auth_read_level,
         started=node.generation if process is None else process,
         counts=counters.counts if counters else None,
         problem=counters.problem if counters else silent,

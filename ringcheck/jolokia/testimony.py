@@ -96,7 +96,9 @@ def state_of(error: RingcheckError) -> SourceState:
     return states.get(kind, "error")
 
 
-def node_of(member: Member, report: NodeReport, location: Location, tokens: int | None) -> Node:
+def node_of(
+    member: Member, report: NodeReport, location: Location, tokens: int | None, auth_read_level: str | None
+) -> Node:
     """A node that answered."""
     datacenter, rack = location
     return Node(
@@ -107,6 +109,7 @@ def node_of(member: Member, report: NodeReport, location: Location, tokens: int 
         rack=rack,
         release_version=report.release,
         paxos_variant=report.paxos_variant,
+        auth_read_level=auth_read_level,
         mode=report.mode,
         gossip_running=report.gossip_running,
         native_transport_running=report.native_transport_running,

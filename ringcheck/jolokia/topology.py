@@ -25,9 +25,7 @@ class Topology:
         locations: datacenter and rack by member address.
         tokens: number of tokens owned by member address; None if unknown.
         rings: one for each distinct replication.
-        authenticates: whether clients must log in; None if unknown.
         problems: what could not be read.
-        auth_read_level: consistency level at which logins read system_auth, as the node reports it; None if unknown.
         consistent: whether the ranges match the tokens and the replication.
     """
 
@@ -35,9 +33,7 @@ class Topology:
     locations: Mapping[str, Location]
     tokens: Mapping[str, int | None]
     rings: tuple[Ring, ...]
-    authenticates: bool | None
     problems: tuple[Problem, ...] = ()
-    auth_read_level: str | None = None
     consistent: bool = True
 
     @property

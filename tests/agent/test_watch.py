@@ -56,7 +56,7 @@ def test_a_reading_has_the_result_of_a_poll(world: World) -> None:
     assert reading.fresh
     assert (reading.restart_safe, reading.restart_cures) == (world.addresses, frozenset())
     assert (reading.error, reading.suspects, reading.holders) == (None, frozenset(), ())
-    assert reading.requests["ok"] == 8
+    assert reading.requests["ok"] == 10
     assert sum(reading.polls.counts) == 1
     assert world.published == [reading]
     assert reading.verdict

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cassandra.cluster import NoHostAvailable
 
+from ringcheck.jolokia.mbeans import AUTH_PROPERTIES, READ_LEVEL
 from tests.cassandra import queries
 from tests.cassandra.answers import Answers, lost
 from tests.cassandra.cluster import wait_until
@@ -51,7 +52,7 @@ def replicate_logins(cluster: RealCluster) -> None:
     replication = "{'class': 'NetworkTopologyStrategy', 'dc1': 2}"
     with cluster.session(1, credentials=SUPERUSER, timeout=60) as session:
         session.execute(f"ALTER KEYSPACE system_auth WITH replication = {replication}")
-        session.execute(f"CREATE ROLE {ROLE[0]} WITH PASSWORD = '{ROLE[1]}' AND LOGIN = true")
+        session.execute(f"CREATE ROLE IF NOT EXISTS {ROLE[0]} WITH PASSWORD = '{ROLE[1]}' AND LOGIN = true")
     cluster.node(1).nodetool("repair", "--full", "system_auth")
 
 
@@ -76,3 +77,36 @@ def test_one_of_two_replicas_of_the_roles_is_down(real_cluster: ClusterFactory, 
     code, text = asked.check()
     assert (code == 2) == (not served), text
     assert bool(lost(asked.health(), level, "system_auth")) == (not served)
+
+
+def set_level(node: RealNode, level: str) -> None:
+    """Change the level at which a node reads roles, as an operator can over JMX."""
+    wanted = {"mbean": AUTH_PROPERTIES, "attribute": READ_LEVEL, "value": level}
+    node.oracle.ask({"type": "write", **wanted})
+    assert node.read(READ_LEVEL, mbean=AUTH_PROPERTIES) == level
+
+
+@pytest.mark.parametrize("release", [release for release in RELEASES if release_key(release) >= (4, 1)])
+@pytest.mark.parametrize("strict", [0, 1], ids=["first node", "second node"])
+def test_one_node_reads_the_roles_at_another_level(real_cluster: ClusterFactory, release: str, strict: int) -> None:
+    """The stop of its peer costs the logins of that node only, whichever node the ring is read from."""
+    cluster = real_cluster(release, "dc1:r1,dc1:r2", yaml=queries.TIMEOUTS, authenticator="PasswordAuthenticator")
+    replicate_logins(cluster)
+    one, other = cluster.nodes[strict], cluster.nodes[1 - strict]
+    for node in (one, other):
+        assert logs_in(node, ROLE)  # the MBean appears with the first role that is read
+        set_level(node, "LOCAL_ONE")
+    asked = Answers(cluster, accepted=())
+    victim = str(other.read("LocalHostId"))
+    relaxed = asked.preflight(victim)["decision"]
+    set_level(one, "QUORUM")
+    mixed = asked.preflight(victim)["decision"]
+    other.terminate()
+    cluster.wait_down(other)
+    wait_until(lambda: "it logs in" if logs_in(one, ROLE) else "", 30, "the role is still cached:", cluster)
+    assert mixed == "unsafe"
+    assert asked.check()[0] == 2
+    set_level(one, "LOCAL_ONE")
+    assert logs_in(one, ROLE)
+    assert relaxed == "safe"
+    set_level(one, "LOCAL_QUORUM")

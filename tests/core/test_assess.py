@@ -171,8 +171,19 @@ def test_logins_of_a_mixed_cluster_are_judged_at_the_levels_of_all_its_coordinat
     auth = next(keyspace for keyspace in verdict.keyspaces if keyspace.name == "system_auth")
     severities = {str(level.level): level.severity for level in auth.levels}
     assert severities == {"LOCAL_QUORUM": Severity.CRITICAL, "LOCAL_ONE": Severity.OK}
-    both = auth_rule(Level.QUORUM, older_coordinators=True)
+    both = auth_rule(Level.QUORUM, Level.LOCAL_ONE)
     assert both.levels == (Level.QUORUM, Level.LOCAL_ONE)
+
+
+def test_logins_are_judged_at_the_level_of_every_node() -> None:
+    """One node reads system_auth at QUORUM, which is lost; the level that most nodes use is not."""
+    seen = two_replicas(auth_read_level="LOCAL_ONE")
+    levels = ["QUORUM", *["LOCAL_ONE"] * (len(seen.nodes) - 1)]
+    nodes = tuple(replace(node, auth_read_level=text) for node, text in zip(seen.nodes, levels, strict=True))
+    verdict = assess(replace(seen, nodes=nodes), Policy())
+    auth = next(keyspace for keyspace in verdict.keyspaces if keyspace.name == "system_auth")
+    severities = {str(level.level): level.severity for level in auth.levels}
+    assert severities == {"QUORUM": Severity.CRITICAL, "LOCAL_ONE": Severity.OK}
 
 
 def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:

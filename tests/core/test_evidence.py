@@ -293,7 +293,7 @@ def test_two_nodes_of_one_host_id_contradict_each_other() -> None:
 def test_problems_that_make_a_node_contradictory(code: str) -> None:
     """The table of findings decides which problems reported by a source make their node one that can't be relied on."""
     seen = replace(snapshot(THREE), problems=(Problem(code, address(2), "reported by the source"),))
-    distrusted = {"duplicate_host_id", "contradictory_view", "unconfirmed_address"}
+    distrusted = {"duplicate_host_id", "contradictory_view", "unconfirmed_address", "location_disagreement"}
     contradictory = {1} if code in distrusted else set()
     assert Evidence(seen).contradictory == contradictory
     assert Evidence(seen).counted_on == {0, 1, 2} - contradictory

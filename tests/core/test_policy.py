@@ -22,6 +22,7 @@ from ringcheck.core.policy import (
     Severity,
     Threshold,
     auth_level,
+    auth_levels,
     auth_rule,
 )
 from ringcheck.errors import UsageError
@@ -266,3 +267,26 @@ def test_logins_page_at_the_level_at_which_cassandra_reads(level: Level) -> None
 def test_the_level_of_logins(reported: str | None, releases: list[str | None], level: Level | None) -> None:
     """The reported level counts; else the default of the newest release; the stricter one if no release is known."""
     assert auth_level(reported, releases) is level
+
+
+@pytest.mark.parametrize(
+    ("reported", "releases", "levels"),
+    [
+        ([], ["5.0.8"], [Level.LOCAL_QUORUM]),
+        ([], [], [Level.LOCAL_QUORUM]),
+        ([], ["4.0.17", "3.11.19"], [Level.LOCAL_ONE]),
+        ([], ["4.0.17", "4.1.9"], [Level.LOCAL_QUORUM, Level.LOCAL_ONE]),
+        (["QUORUM"], ["4.0.17", "4.1.9"], [Level.QUORUM, Level.LOCAL_ONE]),
+        (["LOCAL_ONE"], ["5.0.8"], [Level.LOCAL_ONE]),
+        (["LOCAL_QUORUM", "LOCAL_ONE", "QUORUM"], ["5.0.8"], [Level.QUORUM, Level.LOCAL_QUORUM, Level.LOCAL_ONE]),
+        (["ALL", "NODE_LOCAL"], ["5.0.8"], [Level.ALL, Level.LOCAL_QUORUM]),
+    ],
+)
+def test_every_level_at_which_a_coordinator_reads_system_auth_pages(
+    reported: list[str], releases: list[str], levels: list[Level]
+) -> None:
+    """Each node has a configuration of its own; an unknown level counts as the default."""
+    assert auth_levels(reported, releases) == tuple(levels)
+    rule = auth_rule(*levels)
+    assert rule.levels == tuple(levels)
+    assert {severity for severity, _ in rule.tiers} == {Severity.CRITICAL}

@@ -151,6 +151,13 @@ def test_reads_of_system_auth_are_not_counted_as_use() -> None:
     assert used(more) == {"read LOCAL_QUORUM": 1}
 
 
+def test_each_node_reads_system_auth_at_a_level_of_its_own() -> None:
+    """The reads of a node are left out at the level that it reports; the cluster's is for nodes that report none."""
+    own = replace(node(logins=5, Read__LOCAL_QUORUM=5, Read__LOCAL_ONE=5), auth_read_level="LOCAL_ONE")
+    seen = after((0, [node()]), (60, [own]))
+    assert used(seen) == {"read LOCAL_QUORUM": 5}
+
+
 def test_logins_before_4_1_are_at_local_one() -> None:
     """Reads at LOCAL_QUORUM are the clients' own on those releases."""
     old = {"release": "3.11.19"}

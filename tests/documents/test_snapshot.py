@@ -89,6 +89,18 @@ def test_the_variant_of_paxos_is_read_back(variant: str | None) -> None:
     assert {node.paxos_variant for node in read_snapshot(json.dumps(document), "f.json").nodes} == {None}
 
 
+def test_the_level_of_logins_of_each_node_is_read_back() -> None:
+    """Snapshots of earlier versions have none."""
+    seen = article.snapshot()
+    levels = ["LOCAL_ONE", "QUORUM", None] * len(seen.nodes)
+    nodes = [replace(node, auth_read_level=level) for node, level in zip(seen.nodes, levels, strict=False)]
+    document = snapshot_document(replace(seen, nodes=tuple(nodes)))
+    assert list(read_snapshot(json.dumps(document), "f.json").nodes) == nodes
+    for node in document["nodes"]:
+        del node["auth_read_level"]
+    assert {node.auth_read_level for node in read_snapshot(json.dumps(document), "f.json").nodes} == {None}
+
+
 def test_a_snapshot_without_rings_is_read_back() -> None:
     """While all nodes start, none reports a partitioner, and there are no tokens to compare."""
     seen = replace(article.snapshot(), partitioner="unknown", rings=())

@@ -1,0 +1,107 @@
+"""What a node tells of its own configuration: how clients log in to it, and its datacenter and rack.
+
+Each node has a configuration of its own, so no node can answer for another: `auth_read_consistency_level` and the
+authenticator may be changed on one node after the other, and a file of the snitch may differ on one of them. Nodes are
+asked how clients log in within the request in which they are asked for the members that they know. After the ring was
+read they are asked where they place themselves, and the node from which it was read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ringcheck.core.ring import Problem
+from ringcheck.core.words import listed
+from ringcheck.http.replies import LONGEST_TEXT, printable
+from ringcheck.jolokia import mbeans, outcomes
+from ringcheck.jolokia.topology import NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ringcheck.core.ring import Node
+    from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.outcomes import Outcome
+    from ringcheck.jolokia.topology import Location
+
+_LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no limit
+_UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch's names for an unknown node
+
+REQUESTS: Mapping[str, Request] = {mbean: mbeans.read(mbean, attribute) for mbean, attribute, _ in mbeans.LOGINS}
+EVERY = 20  # requests for members after which a node is asked again, since some settings can be changed over JMX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSettings:
+    """How clients log in to a node.
+
+    Attributes:
+        authenticates: whether its clients must log in; true also if an access policy hides it, None before 3.4.
+        auth_read_level: consistency level at which it reads system_auth for logins; None if unknown.
+    """
+
+    authenticates: bool | None = None
+    auth_read_level: str | None = None
+
+
+def own_settings(answers: Mapping[str, Outcome], release: str | None) -> OwnSettings:
+    """The settings in the outcomes of `REQUESTS`.
+
+    Args:
+        answers: outcome by the names of `REQUESTS`.
+        release: ReleaseVersion of the node; older releases lack some of the MBeans.
+    """
+    known = mbeans.release(release)
+    logins = [answers[mbean] for mbean, _, since in mbeans.LOGINS if known >= since]
+    return OwnSettings(
+        authenticates=not all(map(outcomes.is_missing_mbean, logins)) if logins else None,
+        auth_read_level=_level(answers[mbeans.AUTH_PROPERTIES].value) if known >= mbeans.AUTH_LEVEL else None,
+    )
+
+
+def location_name(reported: object) -> str | None:
+    """A datacenter or rack; None if the snitch does not know it, or if the name, which a node chose, is too long."""
+    usable = isinstance(reported, str) and len(reported) <= _LONGEST_NAME and reported not in _UNKNOWN
+    return str(reported) if usable else None
+
+
+def _level(reported: object) -> str | None:
+    return printable(reported)[:LONGEST_TEXT] if isinstance(reported, str) else None
+
+
+def authenticates(settings: Iterable[OwnSettings]) -> bool | None:
+    """Whether clients must log in to some node, as is assumed of releases that do not tell; None if none was asked."""
+    told = {one.authenticates for one in settings}
+    return (True in told or False not in told) if told else None
+
+
+def auth_read_level(settings: Iterable[OwnSettings]) -> str | None:
+    """The level at which most nodes read system_auth, for those that do not report it; None if none does."""
+    levels = Counter(one.auth_read_level for one in settings if one.auth_read_level is not None)
+    return max(levels, key=lambda level: (levels[level], level), default=None)
+
+
+def located_otherwise(nodes: Iterable[Node], placed: Iterable[tuple[str, str, Location]]) -> Iterator[Problem]:
+    """A problem for each node that some nodes place elsewhere than the node does from which the ring was read.
+
+    Args:
+        nodes: as the ring has them.
+        placed: who places which node where, both by address.
+    """
+    ring = {node.address: (node.datacenter, node.rack) for node in nodes}
+    observers: dict[tuple[str, Location], list[str]] = defaultdict(list)
+    for observer, address, place in placed:
+        if any(one and other and one != other for one, other in zip(place, ring.get(address, NOWHERE), strict=True)):
+            observers[address, place].append(observer)
+    for (address, place), names in observers.items():
+        verb = "places" if len(names) == 1 else "place"
+        whom = "itself" if names == [address] else address
+        text = f"{listed(names)} {verb} {whom} in {_written(place)}, and the ring that was read has it in "
+        yield Problem("location_disagreement", address, f"{text}{_written(ring[address])}")
+
+
+def _written(place: Location) -> str:
+    datacenter, rack = place
+    return f"{datacenter or 'an unknown datacenter'}, {rack or 'an unknown rack'}"

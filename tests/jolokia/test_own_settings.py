@@ -1,0 +1,236 @@
+"""What each node tells of its own configuration: no node can answer for another."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ringcheck.core.assess import assess
+from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.policy import Policy, Severity
+from ringcheck.http.loop import RequestLimit
+from ringcheck.http.threads import WorkerThreads
+from ringcheck.jolokia import mbeans, own_settings
+from ringcheck.jolokia.loop import OnLoop
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
+from tests.fake_jolokia import denied, failed, missing_attribute, send
+from tests.jolokia.scripted import CREDENTIALS, ONE, THREE, TWO, Lab, asked_of
+from tests.jolokia.test_client import requests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ringcheck.core.ring import Snapshot
+
+PROPERTIES = (mbeans.AUTH_PROPERTIES, "ReadConsistencyLevel")
+VALIDITY = (CREDENTIALS, "Validity")
+DATACENTER, RACK = mbeans.DATACENTER, mbeans.RACK
+KEYSPACES = {"orders": "NetworkTopologyStrategy {dc1=3}", "system_auth": "NetworkTopologyStrategy {dc1=2}"}
+
+
+def lab(levels: Sequence[str | None] = (None, None, None), **options: Any) -> Lab:
+    """Three nodes, whose clients log in where the node has a level."""
+    made = Lab(keyspaces=KEYSPACES, **options)
+    for level, address in zip(levels, made.addresses, strict=True):
+        node = made.nodes[address]
+        node.other |= {PROPERTIES: level, VALIDITY: 2000} if level else {}
+    return made
+
+
+def levels_watched(seen: Snapshot) -> dict[str, Severity | None]:
+    verdict = assess(seen, Policy())
+    auth = next((one for one in verdict.keyspaces if one.name == "system_auth"), None)
+    return {str(level.level): level.severity for level in auth.levels} if auth else {}
+
+
+@pytest.mark.parametrize("levels", list(permutations(["LOCAL_ONE", "LOCAL_QUORUM", "QUORUM"])))
+@pytest.mark.parametrize("contact", [ONE, THREE])
+def test_logins_are_watched_at_the_level_of_every_node(levels: Sequence[str], contact: str) -> None:
+    """The level can be changed on one node after the other; the source of the ring says nothing about the others."""
+    with lab(levels).running(contact) as running:
+        seen = running.poll()
+    assert [node.auth_read_level for node in seen.nodes] == list(levels)
+    assert levels_watched(seen) == dict.fromkeys(("QUORUM", "LOCAL_QUORUM", "LOCAL_ONE"), Severity.OK)
+
+
+@pytest.mark.parametrize("with_logins", range(3))
+@pytest.mark.parametrize("contact", [ONE, TWO, THREE])
+def test_logins_are_watched_if_one_node_asks_for_them(with_logins: int, contact: str) -> None:
+    """While an authenticator is introduced, the verdict does not depend on the node that is asked first."""
+    levels: list[str | None] = [None, None, None]
+    levels[with_logins] = "LOCAL_QUORUM"
+    with lab(levels).running(contact) as running:
+        seen = running.poll()
+    assert seen.authenticates is True
+    assert levels_watched(seen) == {"LOCAL_QUORUM": Severity.OK}
+
+
+def test_logins_are_not_watched_if_every_node_denies_them() -> None:
+    """Then there is only a note."""
+    with lab().running() as running:
+        seen = running.poll()
+    assert seen.authenticates is False
+    assert levels_watched(seen) == {}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_policy_that_hides_logins_on_one_node_does_not_end_the_watch(number: int) -> None:
+    """What can't be read is not denied."""
+    made = lab()
+    made.nodes[made.addresses[number]].other[VALIDITY] = denied
+    with made.running() as running:
+        assert running.poll().authenticates is True
+
+
+def test_the_level_follows_a_restart_in_the_next_poll() -> None:
+    """A new process is asked again."""
+    made = lab(["LOCAL_QUORUM"] * 3)
+    with made.running() as running:
+        running.poll()
+        made.nodes[TWO].other[PROPERTIES] = "QUORUM"
+        assert {node.auth_read_level for node in running.poll().nodes} == {"LOCAL_QUORUM"}
+        made.nodes[TWO].attributes["CurrentGenerationNumber"] += 1000
+        assert [node.auth_read_level for node in running.poll().nodes] == ["LOCAL_QUORUM", "QUORUM", "LOCAL_QUORUM"]
+
+
+def test_a_level_that_is_set_over_jmx_is_seen_after_a_while() -> None:
+    """Each node is asked once in many polls, within its one request of that poll."""
+    made = lab(["LOCAL_QUORUM"] * 3)
+    with made.running() as running:
+        running.poll()
+        made.nodes[TWO].other[PROPERTIES] = "QUORUM"
+        running.poll()
+        posts, asked = running.cluster.posts, len(running.cluster.agents[TWO].payloads)
+        for _ in range(own_settings.EVERY):
+            seen = running.poll()
+        assert running.cluster.posts - posts == 3 * own_settings.EVERY
+        assert asked_of(running, TWO, asked).count("ReadConsistencyLevel") == 1
+    assert [node.auth_read_level for node in seen.nodes] == ["LOCAL_QUORUM", "QUORUM", "LOCAL_QUORUM"]
+    assert [view.outcome for view in seen.views] == ["ok"] * 3
+
+
+def test_settings_of_a_node_that_starts_are_asked_for_when_it_is_normal() -> None:
+    """Until then the MBeans may be missing, which would pass for no logins."""
+    made = lab(["LOCAL_QUORUM"] * 3)
+    node = made.nodes[THREE]
+    node.attributes["OperationMode"] = "JOINING"
+    kept = {name: node.other.pop(name) for name in (PROPERTIES, VALIDITY)}
+    with made.running() as running:
+        assert running.poll().nodes[2].auth_read_level is None
+        node.attributes["OperationMode"] = "NORMAL"
+        node.other |= kept
+        assert running.poll().nodes[2].auth_read_level == "LOCAL_QUORUM"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("contact", [ONE, TWO])
+@pytest.mark.parametrize(
+    ("operation", "own", "place"),
+    [(DATACENTER, "dc2", "dc2, r{}"), (RACK, "r9", "dc1, r9")],
+    ids=["datacenter", "rack"],
+)
+def test_a_node_that_places_itself_elsewhere_is_a_contradiction(
+    number: int, contact: str, operation: str, own: str, place: str
+) -> None:
+    """Its clients' local replicas are others than the ring shows: not OK, and no node is SAFE."""
+    made = lab()
+    address = made.addresses[number]
+    for written in (address, made.endpoint(address)):
+        made.nodes[address].operations[operation, written] = own
+    with made.running(contact) as running:
+        seen = running.poll()
+    places = place.format(number + 1), f"dc1, r{number + 1}"
+    text = f"{address} places itself in {places[0]}, and the ring that was read has it in {places[1]}"
+    assert [(one.code, one.subject, one.summary) for one in seen.problems] == [("location_disagreement", address, text)]
+    assert assess(seen, Policy()).severity is Severity.UNKNOWN
+    gatekeeper = Gatekeeper(seen, Policy(), Gate())
+    for node in seen.nodes:
+        decision = gatekeeper.decide((node.address,))
+        assert decision.decision == ("unknown" if node.address == address else "unsafe")  # nothing counts on that node
+        assert "contradiction" in {reason.code for reason in decision.reasons}
+
+
+def test_the_agent_asks_for_locations_in_its_second_poll() -> None:
+    """The first verdicts of many clusters are urgent; later, a node is asked as soon as it was restarted."""
+    made = lab()
+    with made.running() as running, asyncio.Runner() as runner:
+        asking = OnLoop(requests_of(timeout=2.0), WorkerThreads(1), RequestLimit(8))
+        settings = JolokiaSettings(contact_points=(ONE,), url=running.cluster.template, timeout=2.0)
+        source = JolokiaSource(settings, asking=asking)
+
+        def poll() -> set[tuple[str, str]]:
+            seen = runner.run(source.poll_on_loop(4.0))
+            return {(problem.code, problem.subject) for problem in seen.problems}
+
+        def move(address: str) -> None:
+            for written in (address, made.endpoint(address)):
+                made.nodes[address].operations[DATACENTER, written] = "dc2"
+
+        move(TWO)
+        assert poll() == set()
+        assert poll() == {("location_disagreement", TWO)}
+        move(THREE)
+        assert poll() == {("location_disagreement", TWO)}
+        made.nodes[THREE].attributes["CurrentGenerationNumber"] += 1000
+        assert poll() == {("location_disagreement", TWO), ("location_disagreement", THREE)}
+        source.close()
+
+
+@pytest.mark.parametrize(("operation", "own"), [(DATACENTER, "dc2"), (RACK, "r9")])
+def test_the_source_of_the_ring_may_be_the_one_that_is_wrong(operation: str, own: str) -> None:
+    """The other nodes are asked where they place it: what it says of itself is no better than what they say."""
+    made = lab()
+    for written in (ONE, made.endpoint(ONE)):
+        made.nodes[ONE].operations[operation, written] = own
+    with made.running() as running:
+        seen = running.poll()
+    assert ("location_disagreement", ONE) in {(one.code, one.subject) for one in seen.problems}
+    assert assess(seen, Policy()).severity in {Severity.UNKNOWN, Severity.CRITICAL}
+    gatekeeper = Gatekeeper(seen, Policy(), Gate())
+    assert not any(gatekeeper.decide((node.address,)).decision == "safe" for node in seen.nodes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        denied,
+        missing_attribute,
+        lambda item: failed(item, 500, "java.lang.IllegalStateException"),
+        7,
+        None,
+        "UNKNOWN_DC",
+    ],
+)
+def test_a_node_that_does_not_tell_its_location_is_believed(answer: Callable[[Any], Any]) -> None:
+    """Another answer than a location says nothing."""
+    made = lab()
+    for written in (TWO, made.endpoint(TWO)):
+        made.nodes[TWO].operations[DATACENTER, written] = answer
+    with made.running() as running:
+        seen = running.poll()
+        assert [view.outcome for view in running.poll().views] == ["ok"] * 3
+    assert seen.problems == ()
+
+
+@pytest.mark.parametrize("release", ["3.11.19", "5.0.8"])
+def test_a_refused_bulk_does_not_cost_the_view(release: str) -> None:
+    """An agent that answers single requests only is asked singly."""
+    made = lab(["LOCAL_QUORUM"] * 3, release=release)
+    with made.running() as running:
+        agent = running.cluster.agents[TWO]
+
+        def refuse(handler: Any, body: bytes) -> None:
+            if body.startswith(b"["):
+                send(handler, b"400 (Bad Request)", status=400, content_type="text/plain")
+            else:
+                agent.raw = None
+                agent._serve(handler, body)
+                agent.raw = refuse
+
+        agent.raw = refuse
+        for _ in range(3):
+            assert [view.outcome for view in running.poll().views] == ["ok"] * 3
