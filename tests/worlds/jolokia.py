@@ -258,14 +258,14 @@ class Answers:
             return [{"currentRxBytes": 1}] * self.node.streams
         if (mbean, name) == (RUNTIME, "StartTime"):
             return GENERATION * 1000
-        if (mbean, name) == (CREDENTIALS_CACHE, "Validity") and self.world.authenticates:
+        if (mbean, name) == (CREDENTIALS_CACHE, "Validity") and self.world.logs_in(self.node.number):
             return 2000
         if (
             (mbean, name) == (AUTH_PROPERTIES, "ReadConsistencyLevel")
-            and self.world.authenticates
+            and self.world.logs_in(self.node.number)
             and release >= (4, 1)
         ):
-            return self.world.auth_level
+            return self.world.auth_level_of(self.node.number)
         if (mbean, name) == (STORAGE_PROXY, "PaxosVariant") and release >= (4, 1):
             return "v1"
         if mbean == FAILURE_DETECTOR:
@@ -320,9 +320,12 @@ class Answers:
         if not self._modern and (written.startswith("[") or written.count(":") == 1):
             raise AnswerError(500, "java.net.UnknownHostException", f"{written}: invalid IPv6 address")
         node = named.get(_canonical(written))
-        if operation == "getDatacenter":
-            return node.datacenter if node else "UNKNOWN_DC"
-        return node.rack if node else "UNKNOWN_RACK"
+        return (self._place(node) if node else ("UNKNOWN_DC", "UNKNOWN_RACK"))[operation == "getRack"]
+
+    def _place(self, node: Node) -> tuple[str, str]:
+        """Datacenter and rack of a node, as this node's snitch knows them."""
+        own = self.world.own_datacenters.get(node.number, node.datacenter) if node is self.node else node.datacenter
+        return own, node.rack
 
     def _texts(self, number: int) -> tuple[str, str]:
         endpoint = self.endpoint(number)
@@ -384,7 +387,7 @@ class Answers:
         if mbean == STORAGE_SERVICE:
             return self.attribute(name)
         if mbean == SNITCH and name in {"Datacenter", "Rack"}:
-            return getattr(self.node, name.lower())
+            return self._place(self.node)[name == "Rack"]
         return self.other(mbean, name)
 
 

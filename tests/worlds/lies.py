@@ -12,7 +12,7 @@ from uuid import UUID
 
 from tests.worlds.cluster import AGENT_PORT, GAINERS, Answering, Endpoint, Node, Role
 from tests.worlds.happenings import HAPPENINGS, Bend, others, pick, ports, some, unreached
-from tests.worlds.world import agent_url
+from tests.worlds.world import AUTH_LEVELS, agent_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -282,6 +282,33 @@ def schema_disagreement(world: World, rng: Random) -> bool:
     return True
 
 
+def other_auth_level(world: World, rng: Random) -> bool:
+    """Some nodes read system_auth at another level than the others."""
+    if not world.authenticates:
+        return False
+    level = rng.choice(AUTH_LEVELS)
+    world.auth_levels |= dict.fromkeys(some(rng, [node.number for node in world.nodes]), level)
+    return True
+
+
+def no_authenticator(world: World, rng: Random) -> bool:
+    """Clients of some nodes need not log in: an authenticator is being introduced, one node after the other."""
+    if not world.authenticates:
+        return False
+    world.open_nodes |= set(some(rng, [node.number for node in world.nodes]))
+    return True
+
+
+def other_location(world: World, rng: Random) -> bool:
+    """A node's own file places it in another datacenter than the files of the other nodes do."""
+    node = rng.choice(world.members)
+    elsewhere = sorted({other.datacenter for other in world.nodes} - {node.datacenter})
+    if not elsewhere:
+        return False
+    world.own_datacenters[node.number] = rng.choice(elsewhere)
+    return True
+
+
 def streaming(world: World, rng: Random) -> bool:
     """A node streams."""
     rng.choice(world.owners).streams = 1
@@ -328,6 +355,9 @@ LIES: tuple[Bend, ...] = (
     one_host_id_twice,
     broken_ring,
     schema_disagreement,
+    other_auth_level,
+    no_authenticator,
+    other_location,
     streaming,
     lease,
     change,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from tests.worlds.cluster import OWNERS, SERVING_MODES, Endpoint, Keyspace, Node, Piece, Ring
-from tests.worlds.jolokia import Answers, all_answers, generation
+from tests.worlds.jolokia import Answers, all_answers
 from tests.worlds.world import TRACES, agent_url
 
 if TYPE_CHECKING:
@@ -169,13 +169,10 @@ class Oracle:
         if keyspace.name == TRACES.name:
             return {}
         if keyspace.name == "system_auth":
-            level = self._auth_level(coordinator)
-            return {"critical": level, "warning": level}
+            level = self.world.auth_level_of(coordinator)
+            return {"critical": level, "warning": level} if self.world.logs_in(coordinator) else {}
         tiers = {"critical": wishes.critical, "warning": wishes.warning}
         return {tier: level for tier, level in tiers.items() if level}
-
-    def _auth_level(self, coordinator: int) -> str:
-        return self.world.auth_level if generation(self.nodes[coordinator].release) >= (4, 1) else "LOCAL_ONE"
 
     def gated(self, keyspace: Keyspace, coordinator: int) -> list[str]:
         """Levels that must be kept through a stop."""
@@ -195,7 +192,7 @@ class Oracle:
 
     def queries(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Query]:
         """The queries that clients of a coordinator may send to a keyspace at a level."""
-        datacenter = self._datacenters[coordinator]
+        datacenter = self.world.own_datacenters.get(coordinator, self._datacenters[coordinator])
         if not self._has_clients(keyspace, datacenter, level):
             return []
         return [Query(operation, keyspace, level, datacenter) for operation in OPERATIONS]

@@ -204,17 +204,15 @@ def test_lies_leave_the_truth_alone(name: str) -> None:
     assert bent > 5
 
 
+SHOWN = ("nodes", "views", "routes", "holders", "auth_levels", "open_nodes", "own_datacenters")
+
+
 @pytest.mark.parametrize("name", sorted(BENDS.keys() - {"change", "finished_movement"}))
 def test_each_bend_shows(name: str) -> None:
     """Every lie and happening has an effect: some answer, or the question to the gate, differs from before."""
     for seed in range(60):
-        bent = made(seed, [name])
-        if bent.lies and (bent.nodes, bent.views, bent.routes, bent.holders) != (
-            (plain := made(seed, [])).nodes,
-            plain.views,
-            plain.routes,
-            plain.holders,
-        ):
+        bent, plain = made(seed, [name]), made(seed, [])
+        if bent.lies and any(getattr(bent, part) != getattr(plain, part) for part in SHOWN):
             return
     pytest.fail(f"{name} changes nothing")
 

@@ -56,6 +56,7 @@ TIERS = (
     (None, "LOCAL_QUORUM"),
 )
 ALLOWED = ("view_disagreement", "schema_disagreement", "topology_changing", "streaming")
+AUTH_LEVELS = ("LOCAL_QUORUM", "LOCAL_QUORUM", "LOCAL_ONE", "QUORUM")
 GATES = (*(("LOCAL_QUORUM",) * 8), "LOCAL_ONE", "QUORUM", "ONE", "EACH_QUORUM")
 
 
@@ -67,6 +68,9 @@ class World:
         seed: from which it was drawn.
         views: what each node believes, by number.
         authenticates: whether clients must log in; `auth_level` is the level of their reads since 4.1.
+        auth_levels: that level of single nodes, by number, where it differs.
+        open_nodes: numbers of nodes whose clients need not log in, although those of others must.
+        own_datacenters: where single nodes place themselves, by number, if other nodes place them elsewhere.
         contacts: URLs of ringcheck's contact points, in this order.
         holders: numbers of the nodes under a restart lease.
         routes: node whose agent answers at a host and port, if it is not the node with that endpoint.
@@ -84,6 +88,9 @@ class World:
     wishes: Wishes
     authenticates: bool = False
     auth_level: str = "LOCAL_QUORUM"
+    auth_levels: dict[int, str] = field(default_factory=dict)
+    open_nodes: set[int] = field(default_factory=set)
+    own_datacenters: dict[int, str] = field(default_factory=dict)
     contacts: list[str] = field(default_factory=list)
     holders: list[int] = field(default_factory=list)
     routes: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -114,6 +121,15 @@ class World:
         """The role of a node, or the role that another node believes it has."""
         role = self.nodes[number].role
         return role if observer is None else self.views[observer].roles.get(number, role)
+
+    def logs_in(self, number: int) -> bool:
+        """Whether clients of a node must log in."""
+        return self.authenticates and number not in self.open_nodes
+
+    def auth_level_of(self, number: int) -> str:
+        """The level at which a node reads system_auth for logins."""
+        modern = tuple(map(int, self.nodes[number].release.split("."))) >= (4, 1)
+        return self.auth_levels.get(number, self.auth_level) if modern else "LOCAL_ONE"
 
     @property
     def owners(self) -> list[Node]:
@@ -167,7 +183,7 @@ def draw(rng: Random, seed: int) -> World:
     world.wishes = _wishes(rng, world)
     world.authenticates = rng.random() < 0.15
     if world.authenticates:
-        world.auth_level = rng.choice(("LOCAL_QUORUM", "LOCAL_QUORUM", "LOCAL_ONE", "QUORUM"))
+        world.auth_level = rng.choice(AUTH_LEVELS)
         world.keyspaces.append(_auth(rng, nodes))
     world.contacts = contact_points(rng, world)
     return world
