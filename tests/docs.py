@@ -57,6 +57,9 @@ Every option can also be set by an environment variable. For a cluster option it
 Durations are written with a unit, as in the configuration: `500ms`, `90s`, `2m`, `1.5h`, `7d`, `2w`. On the command
 line a number without a unit counts seconds.
 
+At a terminal, lines are broken at its width. In a pipe or a file every sentence is one line, so that scripts can search
+for it.
+
 ## Errors
 
 An error is one line, and exit code 3. If the next step is known, the line ends with it, and names the page that

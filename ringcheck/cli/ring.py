@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import ClusterCommand, level, target_options
-from ringcheck.cli.terminal import colours, shows
+from ringcheck.cli.terminal import colours, columns, shows
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ def _text(picture: Picture, *, plain: bool) -> str:
     from ringcheck.report import picture_text
 
     narrowest, widest = COLUMNS
-    columns = min(widest, max(narrowest, shutil.get_terminal_size().columns))
+    width = min(widest, max(narrowest, shutil.get_terminal_size().columns))
     signs = picture_text.ASCII if plain or not shows(picture_text.UNICODE.all) else picture_text.UNICODE
-    return picture_text.render(picture, columns=columns, colour=colours(), signs=signs)
+    return picture_text.render(picture, columns=width, whole=columns() is None, colour=colours(), signs=signs)
 
 
 def _write(path: str, picture: Picture) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.words import counted
-from ringcheck.report.terminal import Sentence, ansi, labelled, wrapped_line
+from ringcheck.report.terminal import Sentence, blocks, labelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ringcheck.core.diagnosis import Diagnosis, Step
-
-_ENDLESS = 10**9  # columns of a file or a pipe
 
 _STYLES = {"ok": "OK", "failed": "CRITICAL", "skipped": "dim"}
 
@@ -25,9 +23,7 @@ def render(diagnosis: Diagnosis, *, colour: bool = False, width: int | None = No
         colour: paint the answer and the status of each step with ANSI escapes.
         width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    sentences = _sentences(diagnosis)
-    rows = (row for line, *hang in sentences for row in wrapped_line(line, *hang, width=width or _ENDLESS))
-    return "\n".join(ansi(row, colour=colour) for row in rows)
+    return blocks([_sentences(diagnosis)], colour=colour, width=width)
 
 
 def _sentences(diagnosis: Diagnosis) -> Iterator[Sentence]:

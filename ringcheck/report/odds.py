@@ -1,4 +1,4 @@
-"""The odds of an outage and of lost data, as text for a terminal of 80 columns and as a part of `ringcheck/risk/1`."""
+"""The odds of an outage and of lost data, as text and as a part of `ringcheck/risk/1`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = (
         rates: that are assumed.
         odds: of the cluster as it is.
         supposed: of the cluster as it would be.
-        width: columns of the terminal; None for 80.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
     parts = [_head(rates, odds), _tiers(odds, supposed)]
     parts += [_level(level, supposed) for level in odds.levels]

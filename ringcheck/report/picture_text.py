@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.words import percent
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST, Band
-from ringcheck.report.terminal import ansi, clip, crop, pad, width, wrapped_line
+from ringcheck.report.terminal import ENDLESS, ansi, clip, crop, pad, width, wrapped_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,18 +55,28 @@ ASCII = PictureSigns(
 )  # fmt: skip
 
 
-def render(picture: Picture, *, columns: int = 80, colour: bool = False, signs: PictureSigns = UNICODE) -> str:
-    """The output of `ring`; no line is longer than `columns`."""
-    number = len(picture.ring)
+def render(
+    picture: Picture, *, columns: int = 80, whole: bool = False, colour: bool = False, signs: PictureSigns = UNICODE
+) -> str:
+    """The output of `ring`.
+
+    Args:
+        picture: what to show.
+        columns: of the longest line.
+        whole: don't break the sentences around the picture, which may then be longer.
+        colour: paint conditions with ANSI escapes.
+        signs: that the output can show.
+    """
+    number, most = len(picture.ring), ENDLESS if whole else columns
     if number <= ROWS:
         body = _rows(picture, columns, signs)
     elif number <= LINES * _per_line(columns):
         body = _strip(picture, columns, signs)
     else:
         body = _bands(picture, columns, signs)
-    head, not_live = [*_head(picture, columns), *_legend(picture, columns, signs)], _not_live(picture, columns, signs)
-    blocks = [head, body, not_live, _metadata(picture, columns)]
-    lines = [[ansi(crop(line, columns), colour=colour) for line in block] for block in blocks]
+    head, not_live = [*_head(picture, most), *_legend(picture, most, signs)], _not_live(picture, most, signs)
+    blocks = [head, body, not_live, _metadata(picture, most)]
+    lines = [[ansi(crop(line, most), colour=colour) for line in block] for block in blocks]
     return "\n\n".join("\n".join(block) for block in lines if block)
 
 

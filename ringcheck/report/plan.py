@@ -1,4 +1,4 @@
-"""A restart plan for people at a terminal of 80 columns: the batches by rack, and the nodes that are in none."""
+"""A restart plan for people: the batches by rack, and the nodes that are in none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def render(plan: Plan, *, colour: bool = False, width: int | None = None, option
     Args:
         plan: what to show.
         colour: paint the answer with ANSI escapes.
-        width: columns of the terminal; None for 80.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
         options: of `plan`, for the command that comes next.
     """
     parts = (_head, _batches, _refused, _notes)

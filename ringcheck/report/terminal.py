@@ -20,7 +20,7 @@ Span: TypeAlias = tuple[str, str]
 
 Line: TypeAlias = tuple[Span, ...]
 
-WIDTH = 80  # columns of sentences that are wrapped even if the output is not a terminal
+ENDLESS = 10**9  # columns of a file or a pipe, whose lines are not broken
 
 CODES = {
     "OK": "32",
@@ -52,7 +52,7 @@ def ansi(line: Line, *, colour: bool) -> str:
 # Wrapping
 
 
-def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> list[str]:
+def wrapped(sentence: str, indent: int = 0, hang: int = 2, *, width: int = ENDLESS) -> list[str]:
     """A sentence in rows of at most `width` columns; a word that is longer than a row is not broken."""
     first, rest = " " * indent, " " * (indent + hang)
     return textwrap.wrap(
@@ -65,7 +65,7 @@ def plain(text: str) -> Line:
     return ((text, ""),)
 
 
-def wrapped_line(line: Line, indent: int = 0, hang: int = 2, *, width: int = WIDTH) -> Iterator[Line]:
+def wrapped_line(line: Line, indent: int = 0, hang: int = 2, *, width: int = ENDLESS) -> Iterator[Line]:
     """A line in rows as `wrapped` makes them of a sentence, each part of it with its style."""
     spans = tuple((printable(text), style) for text, style in line)
     whole, end = "".join(text for text, _ in spans), 0
@@ -96,11 +96,10 @@ def labelled(word: str, style: str, rest: str, indent: int = 0, hang: int = 2) -
 
 
 def blocks(parts: Iterable[Iterable[Sentence]], *, colour: bool = False, width: int | None = None) -> str:
-    """Blocks of sentences with a blank line between them, in rows of `width` columns; None means 80 columns."""
+    """Blocks of sentences with a blank line between them, in rows of `width` columns. None: no line is broken."""
+    most = width or ENDLESS
     texts = (
-        "\n".join(
-            ansi(row, colour=colour) for line, *rest in part for row in wrapped_line(line, *rest, width=width or WIDTH)
-        )
+        "\n".join(ansi(row, colour=colour) for line, *rest in part for row in wrapped_line(line, *rest, width=most))
         for part in parts
     )
     return "\n\n".join(filter(None, texts))

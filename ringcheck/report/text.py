@@ -1,4 +1,4 @@
-"""A verdict for people at a terminal of 80 columns: what is wrong, the table of levels, what to do first."""
+"""A verdict for people: what is wrong, the table of levels, what to do first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of `what-if` and `risk`, as text for a terminal of 80 columns and as JSON documents."""
+"""The results of `what-if` and `risk`, as text and as JSON documents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render(result: WhatIf, *, colour: bool = False, width: int | None = None) ->
     Args:
         result: what to show.
         colour: paint severities with ANSI escapes.
-        width: columns of the terminal; None for a file or a pipe.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
     changes = blocks([[*_supposed(result), *_changes(result.changes)]], colour=colour, width=width)
     return f"{changes}\n\n{text.render(result.then, colour=colour, width=width)}"
@@ -135,7 +135,7 @@ def render_risk(risk: Risk, *, colour: bool = False, width: int | None = None) -
     Args:
         risk: what to show.
         colour: paint tiers, and what is not known, with ANSI escapes.
-        width: columns of the terminal; None for 80.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
     parts = (_head(risk), _gaps(risk), *map(_level, risk.levels), _metadata(risk.metadata), _note(risk))
     return blocks(parts, colour=colour, width=width)

@@ -33,20 +33,6 @@ def test_ranges_lists_what_the_table_counts(capsys: pytest.CaptureFixture[str]) 
     assert len(shown[len(plain) :].splitlines()) == 1 + 3 * (1 + 256)
 
 
-def test_lines_fit_a_terminal_and_stay_whole_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
-    """At 80 columns lines break between words; in a pipe every sentence is on one line."""
-    assert run(["health", "--from", ONE_DOWN]) == 2
-    whole = capsys.readouterr().out
-    ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "wb") as terminal, os.fdopen(ours, "rb", buffering=0) as screen:
-        command = [sys.executable, "-m", "ringcheck", "health", "--from", ONE_DOWN]
-        environment = os.environ | {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
-        subprocess.run(command, stdout=terminal, stderr=subprocess.DEVNULL, env=environment, check=False, timeout=30)
-        shown = screen.read(65536).decode().replace("\r\n", "\n")
-    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, shown.splitlines()))
-    assert shown.split() == whole.split()
-
-
 def at_a_terminal(*words: str, **environment: str) -> str:
     """What a command prints at a terminal of 70 columns."""
     ours, theirs = pty.openpty()
@@ -57,6 +43,23 @@ def at_a_terminal(*words: str, **environment: str) -> str:
             settings.pop("NO_COLOR", None)
         subprocess.run(command, stdout=terminal, stderr=subprocess.DEVNULL, env=settings, check=False, timeout=60)
         return screen.read(65536).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["health"], ["preflight", "10.0.0.2"], ["plan"], ["risk", "--node-mtbf", "180d", "--repair", "4h"],
+        ["what-if", "10.0.0.2"], ["ring", "blog_1"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_lines_fit_a_terminal_and_stay_whole_elsewhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """At 80 columns lines break between words; in a pipe every sentence is on one line."""
+    run([*words, "--from", ONE_DOWN])
+    whole = capsys.readouterr().out
+    shown = at_a_terminal(*words, COLUMNS="80", NO_COLOR="1")
+    assert max(map(len, whole.splitlines())) > 80 >= max(map(len, shown.splitlines()))
+    assert shown.split() == whole.split()
 
 
 @pytest.mark.parametrize(

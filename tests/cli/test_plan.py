@@ -42,7 +42,7 @@ def planned(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[i
 
 
 def test_the_whole_output(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It has batches by rack, refused nodes with their reasons, and the next step, in 80 columns."""
+    """It has batches by rack, refused nodes with their reasons, and the next step; in a pipe no line is broken."""
     assert run(["plan", "--from", two_dcs]) == 2
     assert (
         capsys.readouterr().out
@@ -63,10 +63,9 @@ Batch 3: 4 nodes
 
 Refused: 1 node
   10.0.0.1
-    structurally_never_safe: 1 of 1 ranges (100.0 % of the tokens) of scratch
-      can't survive any stop at LOCAL_QUORUM in dc1
-      lifts when the replication factor is raised, the gate's level lowered, or
-        the keyspace accepted by name
+    structurally_never_safe: 1 of 1 ranges (100.0 % of the tokens) of scratch \
+can't survive any stop at LOCAL_QUORUM in dc1
+      lifts when the replication factor is raised, the gate's level lowered, or the keyspace accepted by name
 
 Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
 """
@@ -148,7 +147,8 @@ def test_the_document_is_what_its_schema_says(
     jsonschema.Draft202012Validator(schema).validate(json.loads(capsys.readouterr().out))
 
 
-def test_no_line_is_too_wide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("eighty_columns")
+def test_no_line_is_too_wide_for_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """For a large rack some nodes are named and the others counted, so that the lines fit."""
     places = nodes(*(f"dc1:r{1 + one % 3}" for one in range(120)))
     rows = [[one, one + 1, one + 2] for one in (1, 4, 7, 10)]

@@ -44,10 +44,8 @@ def test_it_exits_as_health_does(
     line: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The exit code is the severity, as for health."""
-    monkeypatch.setenv("COLUMNS", "120")
+    """The exit code is the severity, as for health; in a pipe the headline is one line."""
     assert run(["ring", "blog", "--from", recorded(tmp_path, down)]) == code
     assert capsys.readouterr().out.splitlines()[0] == line
 
@@ -114,8 +112,8 @@ def test_the_metadata_service_is_named_and_not_drawn(tmp_path: Path, capsys: pyt
     path.write_text(json.dumps(snapshot_document(metadata_cluster(1, 2, 3, down=(2,)))))
     run(["ring", "orders", "--from", str(path), "--level", "ONE"])
     assert capsys.readouterr().out.endswith(
-        "\n\nNot in this picture: 2 of 3 members of the cluster metadata service up, 2 needed\n"
-        "  to change schema or topology.\n"
+        "\n\nNot in this picture: 2 of 3 members of the cluster metadata service up, 2 needed "
+        "to change schema or topology.\n"
     )
     assert run(["ring", "system_cluster_metadata", "--from", str(path)]) == 3
     assert "its replicas are the members of the cluster metadata service" in capsys.readouterr().err

@@ -14,21 +14,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.core.assess import Question, assess
+from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.node_status import statuses, stop_answers
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy
 from ringcheck.core.risk import risk
 from ringcheck.core.whatif import Supposition, what_if
-from ringcheck.report import gate, lease, nagios, nodes, text, whatif
+from ringcheck.report import gate, lease, nagios, nodes, picture_text, text, whatif
 from ringcheck.report import plan as plan_report
+from ringcheck.report.picture import draw
 from ringcheck.report.terminal import fitted
-from tests import article
+from tests import article, figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringcheck.core.ring import Snapshot
+    from ringcheck.report.picture import Picture
 
 FOLDER = Path(__file__).parent / "screens"
 WIDTHS = (60, 80, 120)
@@ -67,6 +70,13 @@ def _nodes(colour: bool, width: int) -> str:  # noqa: FBT001 - what every screen
     return nodes.render(table, colour=colour, width=width)
 
 
+def _picture() -> Picture:
+    question = Question(keyspaces=("blog",), levels=(Level.LOCAL_QUORUM,))
+    picture = draw(assess(figures.snapshot([figures.A, figures.C]), Policy(), question), "blog", Level.LOCAL_QUORUM)
+    assert picture is not None
+    return picture
+
+
 SCREENS: dict[str, Callable[[bool, int], str]] = {
     "check -v": lambda colour, width: fitted(
         nagios.lines(assess(article.snapshot([ONE]), Policy()), verbosity=1), width, colour=colour
@@ -94,6 +104,9 @@ SCREENS: dict[str, Callable[[bool, int], str]] = {
     ),
     "what-if": lambda colour, width: whatif.render(
         what_if(article.snapshot(), Policy(), Supposition(down=(ONE,))), colour=colour, width=width
+    ),
+    "ring": lambda colour, width: picture_text.render(
+        _picture(), colour=colour, columns=width, signs=picture_text.ASCII
     ),
     "lease list": lambda colour, width: lease.render(LEASES, colour=colour, width=width),
 }
