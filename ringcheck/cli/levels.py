@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringcheck.cli.options import ClusterCommand, format_option, target_options
+from ringcheck.cli.terminal import columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def levels(target: Target, agent: str | None, format_: str) -> int:
     from ringcheck.report.levels import render
 
     document = _of_agent(target, agent) if agent else _of_file(target)
-    click.echo(json.dumps(document, indent=2) if format_ == "json" else render(document))
+    click.echo(json.dumps(document, indent=2) if format_ == "json" else render(document, width=columns()))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The levels that clients use as text of 80 columns: the evidence, the levels in use, and the rules they suggest."""
+"""The levels that clients use as text: the evidence, the levels in use, and the rules they suggest."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.errors import cut, printable
+from ringcheck.report.terminal import ENDLESS, clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-COLUMNS = 80
+FOLDED = 80  # columns of rules
 _HEAD = ("KEYSPACE", "DC", "LEVEL", "OP", "PER SECOND", "LAST (UTC)", "SOURCE")
 _WIDTHS = (15, 10, 12, 5, 10, 11, 10)
 NO_EVIDENCE = "no query was seen"
 
 
-def render(document: Mapping[str, Any]) -> str:
+def render(document: Mapping[str, Any], *, width: int | None = None) -> str:
     """The output of `levels`.
 
     Args:
         document: `ringcheck/levels/1`.
+        width: columns of the terminal; None for a file or a pipe, whose sentences are not broken.
     """
-    return "\n".join(_lines(document))
+    return "\n".join(_lines(document, width or ENDLESS))
 
 
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _lines(document: Mapping[str, Any], width: int) -> Iterator[str]:
     whole = "the whole window is known" if document["whole"] else "the window is incomplete: defaults apply too"
-    yield from _wrapped(f"{document['cluster']}: {_span(document['window_seconds'])}, {whole}")
+    yield from _wrapped(f"{document['cluster']}: {_span(document['window_seconds'])}, {whole}", width)
     for text in document["unclear"]:
-        yield from _wrapped(f"  {text}")
+        yield from _wrapped(f"  {text}", width)
     if document["scans"]:
-        yield from _wrapped("  range scans were seen; Cassandra does not count at which level they are made")
+        yield from _wrapped("  range scans were seen; Cassandra does not count at which level they are made", width)
     yield ""
-    yield from _table(document["uses"])
+    yield from (clip(row, width) for row in _table(document["uses"]))
     yield ""
-    yield from _in_use(document)
+    yield from _in_use(document, width)
     yield from _rules(document)
 
 
@@ -44,14 +46,14 @@ def _span(seconds: float) -> str:
     return f"window of {days:g} days" if days and not rest else f"window of {seconds:g} s"
 
 
-def _wrapped(text: str) -> list[str]:
+def _wrapped(text: str, width: int) -> list[str]:
     indent = " " * (len(text) - len(text.lstrip()) + 2)
-    return textwrap.wrap(printable(text), COLUMNS, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return textwrap.wrap(printable(text), width, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
 def _folded(text: str) -> list[str]:
     """A line of YAML in flow style, folded where YAML allows it."""
-    return textwrap.wrap(text, COLUMNS, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, FOLDED, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(uses: list[Mapping[str, Any]]) -> Iterator[str]:
@@ -71,14 +73,14 @@ def _row(cells: tuple[str, ...]) -> str:
     return " ".join(fitted).rstrip()
 
 
-def _in_use(document: Mapping[str, Any]) -> Iterator[str]:
+def _in_use(document: Mapping[str, Any], width: int) -> Iterator[str]:
     yield "in use:"
     places: dict[tuple[str, str], list[str]] = {}
     for used in document["in_use"]:
         places.setdefault((used["keyspace"] or "*", used["level"]), []).append(used["datacenter"] or "")
     for (keyspace, level), names in places.items():
         where = f" in {', '.join(filter(None, names))}" if any(names) else ""
-        yield from _wrapped(f"  {keyspace}: {level}{where}")
+        yield from _wrapped(f"  {keyspace}: {level}{where}", width)
     if not places:
         yield "  nothing"
 

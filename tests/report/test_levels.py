@@ -1,4 +1,4 @@
-"""The levels that clients use as text: complete lines in 80 columns, and rules that YAML can read."""
+"""The levels that clients use as text: complete lines, and rules that YAML can read."""
 
 from __future__ import annotations
 
@@ -86,7 +86,17 @@ def test_rules_are_yaml_however_many_keyspaces_there_are() -> None:
     """Lines are folded where YAML allows it, and no text from a node breaks one."""
     names = [f"keyspace_{number}" for number in range(40)]
     rule = {"keyspaces": names, "critical": "ALL", "warning": None, "beside": [], "client_datacenters": []}
-    text = render(document(rules=[rule], uses=[use(datacenter="dc\n1")], unclear=["x" * 300]))
+    text = render(document(rules=[rule], uses=[use(datacenter="dc\n1")], unclear=["x" * 300]), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "dc?1" in text
     assert yaml.safe_load(text.partition("current):\n")[2]) == {"monitor": [{"keyspaces": names, "critical": "ALL"}]}
+
+
+def test_sentences_fit_a_terminal_and_stay_whole_elsewhere() -> None:
+    """A table that is too wide is cut; rules stay as they are, to be copied."""
+    unclear = f"counters: {', '.join(f'10.0.0.{number}' for number in range(9))}: their Jolokia does not answer"
+    known = document(whole=False, unclear=[unclear], uses=[use()])
+    narrow, whole = render(known, width=40), render(known)
+    assert max(map(len, narrow.splitlines())) == 40
+    assert f"  {unclear}" in whole.splitlines()
+    assert unclear in " ".join(narrow.split())
