@@ -278,6 +278,13 @@ def test_the_timeline_of_a_cluster_without_a_past(past: tuple[Entry, ...] | str 
     assert ("History" in shown_text) is (past is not None)
 
 
+@pytest.mark.parametrize("calm", [True, False])
+def test_the_timeline_is_in_the_column_that_is_short(*, calm: bool) -> None:
+    """If there is hardly a finding or a refusal, the text beside the picture is short; otherwise the picture is."""
+    columns = rendered(reading() if calm else reading("10.0.0.1"), past=()).split('<div class="stack">')
+    assert ['id="h-history"' in column for column in columns] == [False, calm, not calm]
+
+
 def test_the_page_of_a_huge_cluster_is_bounded() -> None:
     """With a thousand nodes, half of them down, and a thousand keyspaces, it shows the worst and counts the rest."""
     seen = article.snapshot()
