@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from selenium import webdriver
 
-PHONE, DESK = 360, 1280
+PHONE, TABLET, DESK = 360, 768, 1280
 PATHS = (
     "/",
     f"/clusters/{NAME}",
@@ -303,7 +303,7 @@ return broken;
 """
 
 
-@pytest.mark.parametrize("width", [390, 768, DESK])
+@pytest.mark.parametrize("width", [PHONE, TABLET, DESK])
 def test_words_are_not_broken(driver: webdriver.Chrome, world: World, width: int) -> None:
     """Strategies in the table of keyspaces, and options in commands, stay on one line."""
     looks(driver, width)
@@ -314,6 +314,25 @@ def test_words_are_not_broken(driver: webdriver.Chrome, world: World, width: int
     opened(driver, world, f"/clusters/{NAME}")
     assert "NetworkTopologyStrategy" in text(driver, "[aria-labelledby=h-keyspaces]")
     assert driver.execute_script(BROKEN, "[aria-labelledby=h-keyspaces] .sub") == []
+
+
+HINTED = "return [...document.querySelectorAll('.more')].map(hint => hint.nextElementSibling.ariaLabel)"
+
+
+def test_tables_fit_a_tablet(driver: webdriver.Chrome, world: World, tmp_path: Path) -> None:
+    """Rows of clusters, and the table of nodes, need no scrolling sideways; that of keyspaces says that it does."""
+    looks(driver, TABLET)
+    opened(driver, world, f"/clusters/{NAME}")
+    hints = driver.execute_script(HINTED)
+    assert hints == ["Keyspaces and levels"]
+    (tmp_path / "fleet").mkdir()
+    with scenes.fleet(tmp_path / "fleet", 16) as (_, served):
+        driver.get(served.url)
+        await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
+        assert "Nodes: 4 up, 2 down" in text(driver, ".clusters")
+        assert driver.execute_script("return document.querySelectorAll('.more').length") == 0
+        driver.get("about:blank")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
 
 
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:
