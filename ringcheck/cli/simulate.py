@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from ringcheck.simulator.server import Server
 
 DEFAULT_PORT = 18778
+MOST_NODES, MOST_TOKENS, MOST_KEYSPACES = 4096, 1024, 10_000
 OLDEST, NEWEST = (2, 2), (6, 0)  # releases whose nodes can be embedded
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--nodes", type=Whole(1), default=4, metavar="N", show_default=True, help="Number of nodes.")
+@click.option("--nodes", type=Whole(1, MOST_NODES), default=4, metavar="N", show_default=True, help="Number of nodes.")
 @click.option("--racks", type=Whole(1), default=1, metavar="N", show_default=True, help="Racks in each datacenter.")
 @click.option(
     "--dcs",
@@ -40,7 +41,9 @@ OLDEST, NEWEST = (2, 2), (6, 0)  # releases whose nodes can be embedded
     show_default=True,
     help="Number of datacenters: dc1, dc2, ...",
 )
-@click.option("--vnodes", type=Whole(1), default=16, metavar="N", show_default=True, help="Tokens of each node.")
+@click.option(
+    "--vnodes", type=Whole(1, MOST_TOKENS), default=16, metavar="N", show_default=True, help="Tokens of each node."
+)
 @click.option(
     "--tokens",
     type=click.Choice(["random", "even"]),
@@ -49,7 +52,7 @@ OLDEST, NEWEST = (2, 2), (6, 0)  # releases whose nodes can be embedded
     help="How tokens are chosen: at random, or evenly as Cassandra's allocation does.",
 )
 @click.option("--rf", type=Whole(1), metavar="N", default=3, show_default=True, help="Replicas in each datacenter.")
-@click.option("--keyspaces", type=Whole(0), metavar="N", default=0, help="Add N keyspaces: ks_001, ...")
+@click.option("--keyspaces", type=Whole(0, MOST_KEYSPACES), metavar="N", default=0, help="Add N keyspaces: ks_001, ...")
 @click.option(
     "--release",
     "releases",
