@@ -7,6 +7,7 @@ header, and for a client that does not read: a few hundred such clients would ke
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 import threading
@@ -135,7 +136,11 @@ def bound(listen: str) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        raise UsageError(f"can't listen on {listen}: {error.strerror or error}") from None
+        # Python adds the address to the system's words; the errors of name resolution have negative numbers.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
+        raise UsageError(
+            f"can't listen on {listen}: {why}", "listen on an address of this host, and a free port"
+        ) from None
 
 
 class Served:

@@ -144,5 +144,7 @@ def _exit_code(error: BaseException, call: Call) -> int:
     if os.environ.get("RINGCHECK_DEBUG"):
         raise error
     return (
-        unwritable(error) if isinstance(error, OSError) and was_printing(error) else complain(problem_of(error), call)
+        unwritable(error)
+        if isinstance(error, OSError) and was_printing(error)
+        else complain(problem_of(error, call.command), call)
     )

@@ -123,14 +123,14 @@ class Problem(NamedTuple):
         return f"{self.text}{step}{f' ({self.page})' if self.page else ''}"
 
 
-def problem_of(error: BaseException) -> Problem:
-    """An error that ended a command, in words."""
+def problem_of(error: BaseException, command: str = "") -> Problem:
+    """An error that ended a command, in words; the command's name, if it is known."""
     if isinstance(error, SourceError):
         return Problem(error.kind, str(error), *STEPS.get((error.asked, error.symptom), ("", "")))
     if isinstance(error, RingcheckError):
         return Problem(_kind(error), str(error), error.step if isinstance(error, UsageError) else "")
     if isinstance(error, click.ClickException):
-        return Problem("usage", f"usage: {_usage(error)}")
+        return Problem("usage", f"usage: {_usage(error, command)}")
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Problem("interrupted", "interrupted")
     if what := limit_of(error):
@@ -147,10 +147,10 @@ def _kind(error: RingcheckError) -> str:
 # Usage
 
 
-def _usage(error: click.ClickException) -> str:
-    """A message of click, and how to go on."""
+def _usage(error: click.ClickException, command: str) -> str:
+    """A message of click, and how to go on; a value that is missing or too much comes without a context."""
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "ringcheck"
+    path = context.command_path if context else f"ringcheck {command}".rstrip()
     if context and isinstance(context.command, click.Group):
         commands = context.command.list_commands(context)
         if isinstance(error, click.NoSuchOption) and not _has_own_options(context.command):
@@ -166,7 +166,7 @@ def _usage(error: click.ClickException) -> str:
     if isinstance(error, click.NoSuchOption) and error.option_name in {"-C", "--config", "-H", "--host", "--cluster"}:
         why = "watches all clusters of its configuration" if path.endswith(" agent") else "asks no cluster"
         return f"{path} {why}, and takes no {error.option_name} (see {path} --help)"
-    return f"{error.format_message()} (see {path} --help)" if context else error.format_message()
+    return f"{error.format_message()} (see {path} --help)"
 
 
 def _has_own_options(group: click.Group) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, level, target_options
+from ringcheck.cli.options import ClusterCommand, file_name, level, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _RECORDED = "a recorded snapshot does not say how the nodes are asked"
 @click.option(
     "-o",
     "--output",
+    callback=file_name,
     metavar="FILE",
     default="ringcheck.yaml",
     show_default=True,

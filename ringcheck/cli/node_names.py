@@ -138,6 +138,8 @@ def resolve_among(name: str, host_ids: Mapping[str, str | None]) -> str:
 
     if not name:
         raise UsageError("a NODE is empty")  # a variable that was never set; it is the beginning of every name
+    if "," in name:
+        raise UsageError(f"{name!r} is not one NODE", "put blanks between nodes, and no commas")
     with suppress(DataError):
         return address(name)  # a whole address is not the beginning of another: 10.0.0.1 never means 10.0.0.10
     candidates = _candidates(name, host_ids)

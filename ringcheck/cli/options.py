@@ -61,6 +61,17 @@ class Whole(click.IntRange):
         return number
 
 
+def file_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """The value of an option for a file.
+
+    Raises:
+        click.BadParameter: if it is empty, mostly because a variable of the shell was never set.
+    """
+    if value == "":
+        raise click.BadParameter("the name of the file is empty", context, option)
+    return value
+
+
 TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
     "config": (
         ("-C", "--config"),
@@ -260,4 +271,5 @@ def asked_levels(names: tuple[str, ...]) -> tuple[Level, ...]:
     """
     from ringcheck.core.consistency import Level
 
-    return tuple(Level) if "all" in names else tuple(level(name) for name in names)
+    named = tuple(level(name) for name in names if name != "all")
+    return tuple(Level) if "all" in names else named

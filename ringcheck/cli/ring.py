@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, level, target_options
+from ringcheck.cli.options import ClusterCommand, file_name, level, target_options
 from ringcheck.cli.terminal import colours, columns, shows
 from ringcheck.errors import UsageError
 
@@ -24,7 +24,9 @@ COLUMNS = 40, 200  # least and most width of the picture
 @click.command(cls=ClusterCommand)
 @target_options(without=("keyspace",))
 @click.argument("name", metavar="KEYSPACE")
-@click.option("--svg", metavar="FILE", help="Write the picture as SVG to this file; - is standard output.")
+@click.option(
+    "--svg", callback=file_name, metavar="FILE", help="Write the picture as SVG to this file; - is standard output."
+)
 @click.option(
     "--level", "level_", metavar="LEVEL", help="Consistency level to show. [default: the worst monitored one]"
 )

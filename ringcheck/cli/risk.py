@@ -77,7 +77,7 @@ def risk(  # noqa: PLR0913, PLR0917 - one argument an option
 
     rates = _rates(node_mtbf, repair, rack_mtbf, asked=bool(tokens or allocated or rack_aware))
     if allocated and not tokens:
-        raise UsageError("--allocated says how the tokens of --tokens are chosen")
+        raise UsageError("--allocated says how the tokens of --tokens are chosen", "add --tokens N")
     cluster = target.choose()
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
     seen, policy = cluster.snapshot(), cluster.policy()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, target_options
+from ringcheck.cli.options import ClusterCommand, file_name, target_options
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 @click.command(cls=ClusterCommand)
 @target_options(without=("dc", "keyspace"))
 @click.option(
-    "-o", "--output", metavar="FILE", default="-", show_default=True, help="File to write; - is standard output."
+    "-o",
+    "--output",
+    callback=file_name,
+    metavar="FILE",
+    default="-",
+    show_default=True,
+    help="File to write; - is standard output.",
 )
 def snapshot(target: Target, output: str) -> int:
     """Write everything that was read from a cluster to one file, for --from and for bug reports.

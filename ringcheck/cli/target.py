@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ringcheck import deadline
-from ringcheck.cli.templates import require_scheme, same_jmx_port, same_port, template_of
+from ringcheck.cli.templates import require_usable, same_jmx_port, same_port, template_of
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Target:
         if self.jmx or self.jmx_username or self.jmx_password_file:
             raise UsageError("--jmx, --jmx-username and --jmx-password-file need --proxy")
         for url in self.url:
-            require_scheme(url)
+            require_usable(url)
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
             raise UsageError("-u with {address} names no node to begin with: add one with -H")

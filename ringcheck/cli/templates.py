@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 from ringcheck.errors import UsageError
 
+_FIELD = re.compile(r"\{(?!address\})[^{}/]*\}")
 
-def require_scheme(url: str) -> None:
-    """Refuse what -u does not take.
+
+def require_usable(url: str) -> None:
+    """Refuse what -u does not take: other schemes, and fields other than {address}.
 
     Raises:
         UsageError: as above.
     """
+    if field := _FIELD.search(url):
+        raise UsageError(f"-u has the unknown field {field[0]} (did you mean {{address}}?)")
     if not url.startswith(("http://", "https://")):
         from ringcheck.http.urls import shown
 

@@ -110,7 +110,7 @@ def _topology(rf: Iterable[str], add: Iterable[str], tokens: int | None, *, allo
         choice="allocated" if allocated else "random",
     )
     if allocated and not (topology.added or tokens):
-        raise UsageError("--allocated says how the tokens of --add or --tokens are chosen")
+        raise UsageError("--allocated says how the tokens of --add or --tokens are chosen", "add one of them")
     if len(dict(topology.replication)) < len(topology.replication):
         raise UsageError("name each keyspace once with --rf")
     return topology

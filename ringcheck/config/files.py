@@ -74,7 +74,7 @@ class ExistingDirectory(ValueType):
         """The path."""
         directory = reader.folder / text(node, "a directory")
         if "\0" in str(directory) or not directory.is_dir():
-            raise Wrong(node, f"there is no directory {str(directory)!r}")
+            raise Wrong(node, f"there is no directory {str(directory)!r}: create it, or name another")
         return str(directory.absolute())
 
 
@@ -100,5 +100,5 @@ class NewFile(ValueType):
         """The path."""
         file = reader.folder / text(node, "a file")
         if "\0" in str(file) or not file.parent.is_dir():
-            raise Wrong(node, f"there is no directory {str(file.parent)!r}")
+            raise Wrong(node, f"there is no directory {str(file.parent)!r}: create it, or name another")
         return str(file.absolute())

@@ -215,6 +215,10 @@ def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question
     if missing:
         known = sorted(name for ring in snapshot.rings for name in ring.keyspaces)
         hint = suggestion(missing[0], known, NAMED)
-        yield noted("no_keyspaces", snapshot.cluster, f"no keyspace matches {listed(missing)} ({hint})")
+        yield noted(
+            "no_keyspaces",
+            snapshot.cluster,
+            f"no keyspace matches {listed([pattern or repr(pattern) for pattern in missing])} ({hint})",
+        )
     elif not any(level.severity for keyspace in keyspaces for level in keyspace.levels):
         yield noted("no_keyspaces", snapshot.cluster, "no keyspace is watched")

@@ -198,6 +198,8 @@ def _host_and_port(contact: str) -> tuple[str, int | None]:
     """Split `host`, `host:port`, `[ipv6]:port` or a bare IPv6 address."""
     with suppress(ValueError):
         return str(ip_address(contact)), None
+    if "," in contact:
+        raise ConfigError(f"contact point {without_login(contact)!r} has a comma: name each host by itself")
     try:
         return host_and_port(contact)
     except ValueError:

@@ -83,3 +83,9 @@ def test_problems_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "blog_3" not in capsys.readouterr().out
     assert run(["health", "--from", ONE_DOWN, "--problems", "--format", "json"]) == 3
     assert "--problems shortens the text" in capsys.readouterr().err
+
+
+def test_an_empty_pattern_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """It comes from a variable of the shell that was never set, and matches nothing."""
+    assert run(["health", "--from", ONE_DOWN, ""]) == 3
+    assert "no keyspace matches '' (known: blog_1, blog_3)" in capsys.readouterr().out
