@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nsmallest
-from itertools import chain, combinations, repeat
+from itertools import chain, combinations, compress, repeat
 from math import comb
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
@@ -159,15 +159,23 @@ class RingSurvey:
 
     def tolerances(self, demands: Demands) -> frozenset[tuple[Members, int]]:
         """The live replicas of each range, and how many of them it can lose; negative if it is unavailable already."""
-        rows: dict[_Condition, list[Members]] = defaultdict(list)
-        needed = {key: self._conditions(row, (), kind, demands) for key, row, _, kind in self._kinds}
-        for _, row, key, _ in self._whole():
-            for condition in needed[key]:
-                rows[condition].append(row)
+        keys: dict[_Condition, set[Positions]] = defaultdict(set)
+        for key, row, _, kind in self._kinds:
+            for condition in self._conditions(row, (), kind, demands):
+                keys[condition].add(key)
+        rows: dict[_Condition, Iterable[Members]] = {condition: self._rows_of(keys[condition]) for condition in keys}
         for row, conditions, _ in self._pieces(demands):
             for condition in conditions:
-                rows[condition].append(row)
-        return frozenset(chain.from_iterable(condition.tolerances(rows[condition]) for condition in rows))
+                rows[condition] = chain(rows.get(condition, ()), (row,))
+        return frozenset(chain.from_iterable(condition.tolerances(set(found)) for condition, found in rows.items()))
+
+    def _rows_of(self, keys: Collection[Positions]) -> Iterator[Members]:
+        """The replicas of each range of these row kinds that no pending range cuts."""
+        ring, pieces = self.state.ring, self.state.pieces
+        chosen: Iterable[bool] = map(keys.__contains__, self._keys())
+        if pieces:
+            chosen = (one and index not in pieces for index, one in enumerate(chosen))
+        return compress(ring.rows(), chosen)
 
     @cached_property
     def _kinds(self) -> list[tuple[Positions, Members, int, Replicas]]:
