@@ -113,7 +113,7 @@ class JolokiaEndpoint:
         self._owners_forbidden = False
         self._beside: tuple[str, ...] = ()
         self._introduced_as: str | None = None
-        self._own_age = 0  # requests for members since it was last asked for its settings
+        self._own_age = 0  # polls since it was last asked for its settings
         self._digest = b""
         self._last: NodeReport | None = None
 
@@ -193,6 +193,7 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         names = (*self._extra, *(self._about_members() if members else ()))
+        self._own_age += 1
         more = (*(self._own_requests() if members else ()), *self._counters())
         payload = _liveness(self._with_port, names, (*self._beside, *more))
         decode = partial(self._extended, more) if more else self._decoded
@@ -213,8 +214,7 @@ class JolokiaEndpoint:
         return await self.introduce(deadline) if restarted else report
 
     def _own_requests(self) -> tuple[str, ...]:
-        """The node's settings to ask for: in the first request for members, and in one of many after that."""
-        self._own_age += 1
+        """The node's settings to ask for: in the first request for members, and once in a while after that."""
         return tuple(own_settings.REQUESTS) if self.own is None or self._own_age > own_settings.EVERY else ()
 
     def _may_report_more(self, report: NodeReport) -> bool:

@@ -30,7 +30,7 @@ _LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no lim
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch's names for an unknown node
 
 REQUESTS: Mapping[str, Request] = {mbean: mbeans.read(mbean, attribute) for mbean, attribute, _ in mbeans.LOGINS}
-EVERY = 20  # requests for members after which a node is asked again, since some settings can be changed over JMX
+EVERY = 20  # polls after which a node is asked again, since some settings can be changed over JMX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
