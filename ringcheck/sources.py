@@ -103,6 +103,11 @@ class _InThreads:
         return await wrap_future(self._threads.submit(work))
 
 
+def is_recorded(cluster: Cluster) -> bool:
+    """Whether a cluster is replayed from recordings."""
+    return not isinstance(cluster.source, JolokiaSettings)
+
+
 def open_control(cluster: Cluster) -> NodeControl:
     """The control of a cluster's single nodes, for a rolling restart; nothing is asked yet.
 

@@ -22,6 +22,7 @@ from ringcheck.documents.fields import address
 from ringcheck.errors import DataError, UsageError
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.grant import placed
+from ringcheck.sources import is_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +200,8 @@ def require_unchanged(agent: Agent, cluster: Cluster) -> None:
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
     nodes = list(dict.fromkeys(resolved(name, seen) for name in wish.nodes))
     holders = counted(_leases(reading, cluster, seen), nodes, wish.action)
-    gatekeeper = Gatekeeper(seen, policy_for(reading, cluster), wish.gate, holders)
+    policy, recorded = policy_for(reading, cluster), is_recorded(cluster)
+    gatekeeper = Gatekeeper(seen, policy, wish.gate, holders, recorded=recorded)
     return gatekeeper.decide(nodes, wish.action, wish.newcomer)
 
 

@@ -291,6 +291,8 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
     clients = values.get("client_datacenters") or ()
     follows = clients == (AUTO,)
     policy = Policy(tuple(rules), () if follows else clients, values.get("authenticates"), auto_datacenters=follows)
+    if values.get("replay") and (values.get("fleetlock") or values.get("kubernetes")):
+        raise Wrong(node, "a cluster that is replayed has no nodes to stop: remove fleetlock and kubernetes")
     if values.get("replay") and (policy.follows or values.get("observed")):
         raise Wrong(node, "a cluster that is replayed has no queries: name levels in place of auto and observed")
     return Cluster(
