@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY, Rules
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.levels import followed
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_levels, auth_rule
@@ -20,7 +20,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.consistency import Behaviour, Level
+    from ringcheck.core.consistency import Behaviour
     from ringcheck.core.evidence import Evidence, Outlook
     from ringcheck.core.policy import Policy, Rule
     from ringcheck.core.ring import Replication, Ring
@@ -85,7 +85,15 @@ class Scope:
     def _auth_rule(self) -> Rule:
         """The rule for system_auth if clients log in; an unknown level is a finding of its own."""
         releases = {node.release_version for node in self.snapshot.nodes if node.release_version}
-        return auth_rule(*auth_levels(self._reported_auth_levels, releases))
+        default = {Level.LOCAL_QUORUM.value} if self._auth_level_missing else set()
+        return auth_rule(*auth_levels(self._reported_auth_levels | default, releases))
+
+    @property
+    def _auth_level_missing(self) -> bool:
+        """Whether a node that serves clients does not report its level although others do: it may be the default."""
+        nodes = [node for node in self.snapshot.nodes if release(node.release_version) >= (4, 1)]
+        told = any(node.auth_read_level is not None for node in nodes)
+        return told and any(node.auth_read_level is None and node.native_transport_running for node in nodes)
 
     @property
     def unknown_auth_level(self) -> str | None:
@@ -107,7 +115,7 @@ class Scope:
     @property
     def auth_by_cassandra(self) -> bool:
         """Whether system_auth is in scope, at the level at which Cassandra reads it for logins."""
-        return any(rule.by_cassandra for ring in self.snapshot.rings for _, rule in self.chosen(ring))
+        return any(rule.logins for ring in self.snapshot.rings for _, rule in self.chosen(ring))
 
     @property
     def auth_left_out(self) -> bool:

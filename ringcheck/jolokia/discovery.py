@@ -45,7 +45,7 @@ _LIVENESS_SHARE = 0.75  # the same for a later poll; the rest is for a ring that
 _PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
 _ROUNDS = 4  # rounds of asking nodes that are known only to the nodes of the round before
 _COMPARED = 16  # reports that count for the order: the first ones, which are those of contact points
-_ASKED_FOR_MEMBERS = 16  # nodes in each poll; a larger cluster is asked in turn
+FEW = 16  # nodes in each poll; a larger cluster is asked in turn
 
 
 class Discovery:
@@ -127,7 +127,7 @@ class Discovery:
         for agent in agents:
             if guide:
                 agent.expect(guide)
-        small = len(membership.members) <= _ASKED_FOR_MEMBERS
+        small = len(membership.members) <= FEW
         self._fanout.start(agents, until, frozenset(agents if small else islice(agents, 0, None, _stride(agents))))
         self._start_other_contacts(membership, until)
         await self._fanout.gather(until)
@@ -156,14 +156,14 @@ class Discovery:
         polls ask others, in turn.
         """
         agents = list(membership.agents.values())
-        if len(agents) <= _ASKED_FOR_MEMBERS:
+        if len(agents) <= FEW:
             return frozenset(agents)
         locations = self._session.known.topology.locations if self._session.known else {}
         by_datacenter: dict[str | None, list[JolokiaEndpoint]] = defaultdict(list)
         for address, agent in membership.agents.items():
             by_datacenter[locations.get(address, (None, None))[0]].append(agent)
         turn = self._session.polls
-        some = [agents[(turn * _ASKED_FOR_MEMBERS + step) % len(agents)] for step in range(_ASKED_FOR_MEMBERS)]
+        some = [agents[(turn * FEW + step) % len(agents)] for step in range(FEW)]
         return frozenset([*some, *(local[turn % len(local)] for local in by_datacenter.values())])
 
     async def _ask_about_unexplained(self, membership: Membership, until: float) -> bool:
@@ -366,4 +366,4 @@ def _lists(agent: JolokiaEndpoint, report: NodeReport) -> tuple[object, ...]:
 
 
 def _stride(agents: Sequence[JolokiaEndpoint]) -> int:
-    return max(1, len(agents) // _ASKED_FOR_MEMBERS)
+    return max(1, len(agents) // FEW)

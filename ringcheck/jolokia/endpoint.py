@@ -12,13 +12,12 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from ringcheck.core.ring import NORMAL
 from ringcheck.errors import DataError, DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import document, parsed
 from ringcheck.jolokia import mbeans, node_report, outcomes, own_settings
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
-from ringcheck.jolokia.own_settings import location_name
+from ringcheck.jolokia.own_settings import Logins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
-    from ringcheck.jolokia.own_settings import OwnSettings
     from ringcheck.jolokia.topology import Location
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
@@ -95,7 +93,7 @@ class JolokiaEndpoint:
             host_ids: host id by endpoint of its last report that had them; None if it was not asked.
             owners: endpoints that own tokens, likewise; None if it was not asked or does not report them.
             counters: of client requests, as they were when they were last asked for.
-            own: settings of its present process; None if it was not asked while it was NORMAL.
+            logins: how clients log in to it.
             places: where its present process places nodes, by host id; empty if it was not asked.
         """
         self.url = url
@@ -103,7 +101,7 @@ class JolokiaEndpoint:
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
         self.counters = Counters()
-        self.own: OwnSettings | None = None
+        self.logins = Logins()
         self.places: Mapping[str, Location] = {}
         self._asking = asking
         self._shared = shared
@@ -113,7 +111,6 @@ class JolokiaEndpoint:
         self._owners_forbidden = False
         self._beside: tuple[str, ...] = ()
         self._introduced_as: str | None = None
-        self._own_age = 0  # polls since it was last asked for its settings
         self._digest = b""
         self._last: NodeReport | None = None
 
@@ -151,13 +148,8 @@ class JolokiaEndpoint:
             if counters:
                 self.counters.take(answers)
         self._remembered(report)
-        self._take_own(answers, report)
+        self.logins.take(answers, report)
         return report
-
-    def _take_own(self, answers: Mapping[str, Outcome], report: NodeReport) -> None:
-        """Keep the node's own settings; while it starts, some of them are not there yet."""
-        if report.mode == NORMAL:
-            self.own, self._own_age = own_settings.own_settings(answers, report.release), 0
 
     def _counters(self) -> tuple[str, ...]:
         """The counters to ask for in this poll; the last answer is forgotten."""
@@ -171,7 +163,8 @@ class JolokiaEndpoint:
         process = report.host_id, report.generation
         if process != self.process:
             self.counters.names = NAMES  # another release may have more
-            self.own, self.places = None, {}
+            self.logins.renew()
+            self.places = {}
         self.process = process
         if report.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(report.host_ids)
@@ -193,8 +186,9 @@ class JolokiaEndpoint:
             DataError: if its answer can't be used.
         """
         names = (*self._extra, *(self._about_members() if members else ()))
-        self._own_age += 1
-        more = (*(self._own_requests() if members else ()), *self._counters())
+        self.logins.count()
+        logins = members and self.logins.due
+        more = (*(own_settings.REQUESTS if logins else ()), *self._counters())
         payload = _liveness(self._with_port, names, (*self._beside, *more))
         decode = partial(self._extended, more) if more else self._decoded
         try:
@@ -210,12 +204,8 @@ class JolokiaEndpoint:
         # One attribute that is missing, denied or throws fails the whole request. Single requests show which one it is.
         if report is None or self._may_report_more(report):
             return await self.introduce(deadline)
-        restarted = members and self.own is None and report.mode == NORMAL
+        restarted = members and not logins and self.logins.due and report.native_transport_running
         return await self.introduce(deadline) if restarted else report
-
-    def _own_requests(self) -> tuple[str, ...]:
-        """The node's settings to ask for: in the first request for members, and once in a while after that."""
-        return tuple(own_settings.REQUESTS) if self.own is None or self._own_age > own_settings.EVERY else ()
 
     def _may_report_more(self, report: NodeReport) -> bool:
         """Whether a node was asked as one of an older release, as can happen in a mixed cluster."""
@@ -281,17 +271,24 @@ class JolokiaEndpoint:
         except RefusedError as error:
             return outcomes.Outcome(status=400, error=str(error))
 
-    async def locate(self, targets: Mapping[str, str], deadline: float) -> None:
-        """Ask where it places nodes; only if it is settled. What it does not answer is not known.
+    async def locate(self, targets: Mapping[str, str], report: NodeReport, deadline: float) -> None:
+        """Ask where it places nodes, and how clients log in if it was not asked yet; only if it is settled.
+
+        What it does not answer is not known.
 
         Args:
             targets: the text by which it finds a node, by host id.
+            report: its last one.
             deadline: clock time at which it must be over.
         """
+        logins = own_settings.REQUESTS if self.logins.known is None else {}
+        requests = [*mbeans.locations(targets.values()), *logins.values()]
         with suppress(SourceError, DataError):
-            answers = await self.bulk(mbeans.locations(targets.values()), deadline)
-            names = [location_name(answer.value) for answer in answers]
+            answers = await self.bulk(requests, deadline)
+            names = [own_settings.snitch_name(answer.value) for answer in answers[: 2 * len(targets)]]
             self.places = dict(zip(targets, zip(names[::2], names[1::2], strict=True), strict=True))
+            if logins:
+                self.logins.take(dict(zip(logins, answers[2 * len(targets) :], strict=True)), report)
 
     async def streams(self, deadline: float) -> int | None:
         """Number of streams that it sends or receives, counted up to a few; None if it can't be read."""
@@ -331,7 +328,7 @@ class JolokiaEndpoint:
         if counters:
             self.counters.take(counters)
         if len(counters) < len(more):
-            self._take_own(beside, report)
+            self.logins.take(beside, report)
         return self._last if report == self._last else report
 
     def _made(self, answer: Outcome, beside: Mapping[str, Outcome]) -> NodeReport | None:

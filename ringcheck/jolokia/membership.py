@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -59,7 +60,7 @@ class BuiltNode(NamedTuple):
     """A node and a view of a snapshot, with the report, the settings and the host ids that they were made from."""
 
     report: NodeReport
-    own: OwnSettings | None
+    logins: OwnSettings | None
     host_ids: tuple[tuple[str, str], ...]
     node: Node
     view: View
@@ -84,6 +85,14 @@ class Membership:
         """The members, in the order of the snapshot's nodes."""
         return self.roster.members
 
+    @property
+    def named_once(self) -> dict[str, str]:
+        """Address by host id, of the host ids that only one member has."""
+        numbers = Counter(member.host_id for member in self.members)
+        return {
+            member.host_id: member.address for member in self.members if member.host_id and numbers[member.host_id] == 1
+        }
+
 
 @dataclass(slots=True, kw_only=True)
 class KnownCluster:
@@ -98,7 +107,7 @@ class KnownCluster:
         built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
         views: of the last snapshot, by observer.
         source: the agent from which the ring was read.
-        located: whether the other nodes were asked since where they place themselves.
+        source_id: host id of its node.
         judged: the last snapshot, before and after its views were judged; None before the first.
     """
 
@@ -110,7 +119,7 @@ class KnownCluster:
     built: dict[str, BuiltNode] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     source: JolokiaEndpoint | None = None
-    located: bool = False
+    source_id: str | None = None
     judged: tuple[Snapshot, Snapshot] | None = None
 
 

@@ -3,13 +3,13 @@
 Each node has a configuration of its own, so no node can answer for another: `auth_read_consistency_level` and the
 authenticator may be changed on one node after the other, and a file of the snitch may differ on one of them. Nodes are
 asked how clients log in within the request in which they are asked for the members that they know. After the ring was
-read they are asked where they place themselves, and the node from which it was read.
+read they are asked where they place themselves and, in a small cluster, all other nodes.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.ring import Problem
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.ring import Node
     from ringcheck.jolokia.mbeans import Request
+    from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
     from ringcheck.jolokia.topology import Location
 
@@ -46,6 +47,54 @@ class OwnSettings:
     auth_read_level: str | None = None
 
 
+class Logins:
+    """How clients log in to one node, by its answers so far.
+
+    The MBeans that show it appear while a node starts, some of them only with the first login. So an MBean that is
+    missing says little at first: what the process before showed stays true for a while.
+
+    Attributes:
+        known: the settings; None if the node was not asked while it served clients.
+    """
+
+    __slots__ = ("_age", "_due", "_renewed", "known")
+
+    def __init__(self) -> None:
+        self.known: OwnSettings | None = None
+        self._due = True
+        self._age = 0  # polls since the last answer
+        self._renewed: int | None = None  # polls since its process was seen to change
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to ask."""
+        return self._due or self._age > EVERY
+
+    def count(self) -> None:
+        """Count a poll."""
+        self._age += 1
+        if self._renewed is not None:
+            self._renewed += 1
+
+    def renew(self) -> None:
+        """Note that the node has another process."""
+        if self.known:
+            self._due, self._renewed = True, 0
+
+    def take(self, answers: Mapping[str, Outcome], report: NodeReport) -> None:
+        """Take the outcomes of `REQUESTS`, unless the node serves no clients."""
+        if not report.native_transport_running:
+            return
+        found = own_settings(answers, report.release)
+        young = self._renewed is not None and self._renewed <= EVERY
+        if young and self.known and self.known.authenticates and not found.authenticates:
+            found = replace(found, authenticates=True)
+        late = bool(found.authenticates) and found.auth_read_level is None
+        self._due, self._age = late and mbeans.release(report.release) >= mbeans.AUTH_LEVEL, 0
+        if found != self.known:
+            self.known = found
+
+
 def own_settings(answers: Mapping[str, Outcome], release: str | None) -> OwnSettings:
     """The settings in the outcomes of `REQUESTS`.
 
@@ -61,12 +110,6 @@ def own_settings(answers: Mapping[str, Outcome], release: str | None) -> OwnSett
     )
 
 
-def location_name(reported: object) -> str | None:
-    """A datacenter or rack; None if the snitch does not know it, or if the name, which a node chose, is too long."""
-    usable = isinstance(reported, str) and len(reported) <= _LONGEST_NAME and reported not in _UNKNOWN
-    return str(reported) if usable else None
-
-
 def _level(reported: object) -> str | None:
     return printable(reported)[:LONGEST_TEXT] if isinstance(reported, str) else None
 
@@ -74,13 +117,36 @@ def _level(reported: object) -> str | None:
 def authenticates(settings: Iterable[OwnSettings]) -> bool | None:
     """Whether clients must log in to some node, as is assumed of releases that do not tell; None if none was asked."""
     told = {one.authenticates for one in settings}
-    return (True in told or False not in told) if told else None
+    return told != {False} if told else None
 
 
 def auth_read_level(settings: Iterable[OwnSettings]) -> str | None:
     """The level at which most nodes read system_auth, for those that do not report it; None if none does."""
     levels = Counter(one.auth_read_level for one in settings if one.auth_read_level is not None)
     return max(levels, key=lambda level: (levels[level], level), default=None)
+
+
+# Locations
+
+
+def snitch_name(reported: object) -> str | None:
+    """A datacenter or rack as a snitch names it; None if it is no text, or too long: a node chose it."""
+    return reported if isinstance(reported, str) and len(reported) <= _LONGEST_NAME else None
+
+
+def location_name(reported: object) -> str | None:
+    """A datacenter or rack; None if the snitch does not know it."""
+    name = snitch_name(reported)
+    return None if name in _UNKNOWN else name
+
+
+def differs(place: Location, other: Location) -> bool:
+    """Whether two locations of a node contradict each other; what is not known contradicts nothing.
+
+    A snitch that does not know a node that it must know says so by a name, which is a location like any other: by it
+    the node's coordinators place replicas.
+    """
+    return any(one and two and one != two for one, two in zip(place, other, strict=True))
 
 
 def located_otherwise(nodes: Iterable[Node], placed: Iterable[tuple[str, str, Location]]) -> Iterator[Problem]:
@@ -93,7 +159,7 @@ def located_otherwise(nodes: Iterable[Node], placed: Iterable[tuple[str, str, Lo
     ring = {node.address: (node.datacenter, node.rack) for node in nodes}
     observers: dict[tuple[str, Location], list[str]] = defaultdict(list)
     for observer, address, place in placed:
-        if any(one and other and one != other for one, other in zip(place, ring.get(address, NOWHERE), strict=True)):
+        if differs(place, ring.get(address, NOWHERE)):
             observers[address, place].append(observer)
     for (address, place), names in observers.items():
         verb = "places" if len(names) == 1 else "place"

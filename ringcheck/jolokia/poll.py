@@ -175,8 +175,7 @@ class Poll:
 
     async def _steady(self, known: KnownCluster) -> Snapshot:
         """The snapshot with the known ring; while a node moves, with the present pending ranges."""
-        if not known.located:
-            await self._sources.ask_locations(known)
+        await self._sources.ask_locations(known)
         problems = self._discovery.disagreements(known.membership)
         reports = self._discovery.member_reports(known.membership)
         moving = any(

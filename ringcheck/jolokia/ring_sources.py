@@ -14,6 +14,7 @@ from ringcheck.core.ring import NORMAL
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import document
 from ringcheck.jolokia import gossip, mbeans, outcomes
+from ringcheck.jolokia.discovery import FEW
 from ringcheck.jolokia.membership import (
     AgentReport,
     KnownCluster,
@@ -24,11 +25,13 @@ from ringcheck.jolokia.membership import (
     processes,
 )
 from ringcheck.jolokia.node_report import NodeReport
+from ringcheck.jolokia.own_settings import differs
 from ringcheck.jolokia.ring_reader import RingReader
-from ringcheck.jolokia.testimony import serving
+from ringcheck.jolokia.testimony import serving, settled
+from ringcheck.jolokia.topology import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.jolokia.discovery import Discovery
@@ -87,30 +90,35 @@ class RingSources:
             return None
         known = await self._keep(best)
         if not (first and self._session.asking.shared):  # then the next poll asks: first verdicts are urgent
-            await self.ask_locations(known)
+            await self.ask_locations(known, self._discovery.asked_in_turn(known.membership))
         return known
 
-    async def ask_locations(self, known: KnownCluster) -> None:
-        """Ask the other nodes where they place themselves, and the node from which the ring was read.
+    async def ask_locations(self, known: KnownCluster, again: Collection[JolokiaEndpoint] = ()) -> None:
+        """Ask nodes where they place themselves and other nodes, if it is not known, or contradicts the ring.
 
-        In a small cluster all are asked, in a larger one those that were not asked yet, and a few in turn. A node whose
-        ring could not be read is not asked.
+        In a small cluster they are asked about all nodes, in a larger one about themselves and the source of the ring.
+        The source is not asked, nor is a node whose ring could not be read.
+
+        Args:
+            known: members and ring.
+            again: agents that are asked in any case.
         """
-        known.located = True
         membership, until = known.membership, self._discovery.after(_SHARE)
-        again = self._discovery.asked_in_turn(membership)
+        names = membership.named_once
         reports = self._discovery.member_reports(membership)
-        source = next((member for member, agent, _ in reports if agent is known.source), None)
+        few = len(membership.members) <= FEW
         started = {}
         for member, agent, report in reports:
-            asked = agent is known.source or agent in self._failed or (agent.places and agent not in again)
-            if asked or not serving(report):
+            asked = agent.places and agent not in again and not _contradicts(agent, known, names)
+            if asked or agent is known.source or agent in self._failed or not settled(report, owns=member.owns):
                 continue
-            targets = _locatable(agent, report, [one for one in (member, source) if one])
+            about = [one for one in membership.members if few or one is member or one.host_id == known.source_id]
+            targets = _locatable(agent, report, [one for one in about if one.host_id in names])
             if member.host_id in targets:  # else it does not see even itself, and is not settled
-                started[agent] = self._session.asking.start(agent.locate(targets, until))
-        self._session.busy |= started
-        await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
+                started[agent] = self._session.asking.start(agent.locate(targets, report, until))
+        if started:
+            self._session.busy |= started
+            await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
 
     async def _best_reading(self, membership: Membership) -> _Reading | None:
         """The first reading that is complete and has all token owners, else the best of a few."""
@@ -199,6 +207,7 @@ class RingSources:
             fingerprint=fingerprint(reports),
             processes=processes(reports),
             source=agent,
+            source_id=agent.process[0] if agent.process else None,
         )
         return session.known
 
@@ -218,8 +227,14 @@ class RingSources:
         return releases
 
 
+def _contradicts(agent: JolokiaEndpoint, known: KnownCluster, names: Mapping[str, str]) -> bool:
+    """Whether a node places another node elsewhere than the ring that was read."""
+    locations = known.topology.locations
+    return any(differs(place, locations.get(names.get(of, ""), NOWHERE)) for of, place in agent.places.items())
+
+
 def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Member]) -> dict[str, str]:
-    """The text by which a node's snitch finds each of some members, by host id: of those that it sees live.
+    """The text by which a node's snitch finds each of some members, by host id: of those that it sees live and joined.
 
     Of others the snitch may invent a location, or keep a wrong one (`mbeans.locations`).
     """
@@ -227,7 +242,9 @@ def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Mem
     known = {one.host_id: endpoint_of.get(one.host_id, one.endpoint) for one in members if one.host_id}
     asked = mbeans.release(report.release)
     return {
-        host_id: mbeans.snitch_target(endpoint, asked) for host_id, endpoint in known.items() if endpoint in report.live
+        host_id: mbeans.snitch_target(endpoint, asked)
+        for host_id, endpoint in known.items()
+        if endpoint in report.live and endpoint not in report.joining
     }
 
 

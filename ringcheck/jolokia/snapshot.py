@@ -58,7 +58,7 @@ class SnapshotBuilder:
         """
         membership, topology = known.membership, known.topology
         configured = self._session.configured.authenticates
-        settings = [agent.own for agent in membership.agents.values() if agent.own]
+        settings = [agent.logins.known for agent in membership.agents.values() if agent.logins.known]
         nodes, views, wrong_nodes = self._nodes_and_views(known)
         answers = (self._answers.get(agent) for agent in membership.agents.values())
         usable = any(isinstance(answer, NodeReport) and serving(answer) for answer in answers)
@@ -75,17 +75,17 @@ class SnapshotBuilder:
                 *wrong_nodes,
                 *problems,
                 *self._unknown_contacts(membership),
-                *located_otherwise(nodes, self._placed(membership)),
+                *located_otherwise(nodes, self._placed(known)),
             ),
             auth_read_level=auth_read_level(settings),
         )
         return self._with_judged_views(snapshot, known)
 
-    def _placed(self, membership: Membership) -> Iterator[tuple[str, str, Location]]:
-        """Who places which node where, by address, of the nodes that answered."""
-        addresses = {member.host_id: member.address for member in membership.members}
-        for address, agent in membership.agents.items():
-            if agent.places and isinstance(self._answers.get(agent), NodeReport):
+    def _placed(self, known: KnownCluster) -> Iterator[tuple[str, str, Location]]:
+        """Who places which node where, by address, of the nodes that answered; the source of the ring is left out."""
+        addresses = known.membership.named_once
+        for address, agent in known.membership.agents.items():
+            if agent.places and agent is not known.source and isinstance(self._answers.get(agent), NodeReport):
                 yield from ((address, addresses[of], place) for of, place in agent.places.items() if of in addresses)
 
     @staticmethod
@@ -141,7 +141,7 @@ class SnapshotBuilder:
         agent = membership.agents.get(member.address)
         answer = self._answers.get(agent) if agent else None
         if agent is None or answer is None:
-            return self._silent(member, known.topology, "not_asked"), None
+            return self._silent(member, known, "not_asked"), None
         if isinstance(answer, NodeReport) and (other := neighbour(member, answer, membership)):
             text = f"its Jolokia's address is not known: {place(agent.url)} answers for {other}"
             answer = SourceError(text, "unreachable")
@@ -149,9 +149,9 @@ class SnapshotBuilder:
             error = DataError(f"{place(agent.url)} is another node: {mismatch}")
             problems.append(Problem("wrong_node", member.address, str(error)))
             view = replace(unheard(member.address, error), outcome="discarded")
-            return self._silent(member, known.topology, "error"), view
+            return self._silent(member, known, "error"), view
         if isinstance(answer, RingcheckError):
-            return self._silent(member, known.topology, state_of(answer)), unheard(member.address, answer)
+            return self._silent(member, known, state_of(answer)), unheard(member.address, answer)
         return self._reported(member, agent, answer, known)
 
     def _reported(
@@ -160,24 +160,25 @@ class SnapshotBuilder:
         """Node and view of a member that answered; the same objects as before if nothing in them has changed."""
         host_ids = known.membership.roster.known_otherwise(agent.host_ids)
         before = known.built.get(member.address)
-        if before and before.report is report and before.own is agent.own and before.host_ids == host_ids:
+        if before and before.report is report and before.logins is agent.logins.known and before.host_ids == host_ids:
             return before.node, before.view
         topology = known.topology
         location = topology.locations.get(member.address, NOWHERE)
-        level = agent.own.auth_read_level if agent.own else None
-        node = node_of(member, report, location, self._tokens(member, topology), level)
+        node = node_of(member, report, location, self._tokens(member, topology), _auth_read_level(agent))
         if node.release_version is None:  # StorageService is not registered yet
             node = replace(node, release_version=self._session.releases.get(member.address))
         view = view_of(report, member.address, host_ids)
         if before:  # another request can give another report with an equal node or view
             node = before.node if node == before.node else node
             view = before.view if view == before.view else view
-        known.built[member.address] = BuiltNode(report=report, own=agent.own, host_ids=host_ids, node=node, view=view)
+        known.built[member.address] = BuiltNode(
+            report=report, logins=agent.logins.known, host_ids=host_ids, node=node, view=view
+        )
         return node, view
 
-    def _silent(self, member: Member, topology: Topology, state: SourceState) -> Node:
-        """A node without a report of its own: what other nodes report of it."""
-        datacenter, rack = topology.locations.get(member.address, NOWHERE)
+    def _silent(self, member: Member, known: KnownCluster, state: SourceState) -> Node:
+        """A node without a report of its own: what other nodes report of it, and how clients logged in to it before."""
+        datacenter, rack = known.topology.locations.get(member.address, NOWHERE)
         return Node(
             member.address,
             endpoint=member.endpoint if has_port(member.endpoint) else None,
@@ -185,8 +186,9 @@ class SnapshotBuilder:
             datacenter=datacenter,
             rack=rack,
             release_version=self._session.releases.get(member.address),
+            auth_read_level=_auth_read_level(known.membership.agents.get(member.address)),
             source=state,
-            tokens=self._tokens(member, topology),
+            tokens=self._tokens(member, known.topology),
         )
 
     @staticmethod
@@ -242,6 +244,10 @@ def _owners_without_tokens(nodes: Sequence[Node], views: Sequence[View], members
         elif (node.tokens == 0 or (unknown and not joining)) and node.address in owners:
             text = f"{node.address} owns tokens according to some nodes, but none in the ring that was read"
             yield Problem("ring_behind", node.address, text)
+
+
+def _auth_read_level(agent: JolokiaEndpoint | None) -> str | None:
+    return agent.logins.known.auth_read_level if agent and agent.logins.known else None
 
 
 def counted(session: ClusterSession, snapshot: Snapshot) -> tuple[NodeRequests, ...]:

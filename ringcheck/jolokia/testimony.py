@@ -54,6 +54,17 @@ def serving(report: NodeReport) -> bool:
     return believable(report) and bool(report.native_transport_running)
 
 
+def settled(report: NodeReport, *, owns: bool | None) -> bool:
+    """Whether a node serves clients and gossips, so that its snitch may be asked.
+
+    Args:
+        report: of the node.
+        owns: whether it owns tokens; a node that has not joined the ring (`join_ring=false`) may serve clients too.
+    """
+    unjoined = owns is False and report.mode == "STARTING" and bool(report.gossip_running)
+    return bool(report.native_transport_running) and (unjoined or believable(report))
+
+
 def testimony(agent: JolokiaEndpoint, report: NodeReport) -> Testimony:
     """What a node reports of the members; host ids and owners may be from its last report that had them."""
     return Testimony(

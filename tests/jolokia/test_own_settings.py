@@ -23,6 +23,7 @@ from tests.jolokia.test_client import requests_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from http.server import BaseHTTPRequestHandler
 
     from ringcheck.core.ring import Snapshot
 
@@ -113,15 +114,15 @@ def test_a_level_that_is_set_over_jmx_is_seen_after_a_while() -> None:
     assert [view.outcome for view in seen.views] == ["ok"] * 3
 
 
-def test_settings_of_a_node_that_starts_are_asked_for_when_it_is_normal() -> None:
+def test_settings_of_a_node_that_starts_are_asked_for_when_it_serves_clients() -> None:
     """Until then the MBeans may be missing, which would pass for no logins."""
     made = lab(["LOCAL_QUORUM"] * 3)
     node = made.nodes[THREE]
-    node.attributes["OperationMode"] = "JOINING"
+    node.attributes["NativeTransportRunning"] = False
     kept = {name: node.other.pop(name) for name in (PROPERTIES, VALIDITY)}
     with made.running() as running:
         assert running.poll().nodes[2].auth_read_level is None
-        node.attributes["OperationMode"] = "NORMAL"
+        node.attributes["NativeTransportRunning"] = True
         node.other |= kept
         assert running.poll().nodes[2].auth_read_level == "LOCAL_QUORUM"
 
@@ -152,6 +153,126 @@ def test_a_node_that_places_itself_elsewhere_is_a_contradiction(
         decision = gatekeeper.decide((node.address,))
         assert decision.decision == ("unknown" if node.address == address else "unsafe")  # nothing counts on that node
         assert "contradiction" in {reason.code for reason in decision.reasons}
+
+
+@pytest.mark.parametrize("place", ["dc2", "UNKNOWN_DC"])
+@pytest.mark.parametrize(("asker", "about"), [(THREE, TWO), (THREE, ONE), (TWO, THREE)])
+def test_a_node_that_places_a_peer_elsewhere_is_a_contradiction(asker: str, about: str, place: str) -> None:
+    """As a coordinator it counts other replicas as local. A snitch that was asked too early knows a peer by no name."""
+    made = lab()
+    for written in (about, made.endpoint(about)):
+        made.nodes[asker].operations[DATACENTER, written] = place
+    with made.running() as running:
+        seen = running.poll()
+    assert [(problem.code, problem.subject) for problem in seen.problems] == [("location_disagreement", about)]
+    assert seen.problems[0].summary.startswith(f"{asker} places {about} in {place}, ")
+    assert assess(seen, Policy()).severity is Severity.UNKNOWN
+
+
+def test_a_corrected_location_is_seen_in_the_next_poll() -> None:
+    """While there is a contradiction, the node is asked in each poll; also if it becomes the source of the ring."""
+    made = lab()
+    for written in (TWO, made.endpoint(TWO)):
+        made.nodes[TWO].operations[DATACENTER, written] = "dc2"
+    with made.running(ONE, TWO) as running:
+        assert [problem.code for problem in running.poll().problems] == ["location_disagreement"]
+        assert [problem.code for problem in running.poll().problems] == ["location_disagreement"]
+        for written in (TWO, made.endpoint(TWO)):
+            made.nodes[TWO].operations[DATACENTER, written] = "dc1"
+        assert running.poll().problems == ()
+
+
+@pytest.mark.parametrize("late", ["not serving", "failed"])
+def test_a_node_that_could_not_be_asked_is_asked_as_soon_as_it_can(late: str) -> None:
+    """A node is NORMAL some seconds before it serves clients, and an answer may be lost."""
+    made = lab()
+    node = made.nodes[TWO]
+    for written in (TWO, made.endpoint(TWO)):
+        node.operations[DATACENTER, written] = "dc2"
+    with made.running() as running:
+        if late == "failed":
+            agent = running.cluster.agents[TWO]
+
+            def fail_once(handler: Any, body: bytes) -> None:
+                if b"getDatacenter" in body:
+                    agent.raw = None
+                    send(handler, b"", status=503)
+                else:
+                    agent.raw = None
+                    agent._serve(handler, body)
+                    agent.raw = fail_once
+
+            agent.raw = fail_once
+        else:
+            node.attributes["NativeTransportRunning"] = False
+        assert not running.poll().problems
+        node.attributes["NativeTransportRunning"] = True
+        assert [problem.code for problem in running.poll().problems] == ["location_disagreement"]
+
+
+def test_a_coordinator_without_tokens_is_asked_too() -> None:
+    """With `join_ring=false` a node stays STARTING and serves clients: their logins are read as it reads them."""
+    made = lab(["LOCAL_ONE", "LOCAL_ONE", "QUORUM"])
+    made.nodes[THREE].attributes["OperationMode"] = "STARTING"
+    with made.running() as running:
+        assert running.poll().nodes[2].auth_read_level == "QUORUM"
+
+
+def test_a_level_that_a_node_does_not_report_may_be_the_default() -> None:
+    """A restarted node has the level of its configuration again, and reports it with the first login."""
+    made = lab(["LOCAL_ONE"] * 3)
+    with made.running() as running:
+        assert levels_watched(running.poll()) == {"LOCAL_ONE": Severity.OK}
+        node = made.nodes[THREE]
+        node.attributes["CurrentGenerationNumber"] += 1000
+        level = node.other.pop(PROPERTIES)
+        assert levels_watched(running.poll()) == {"LOCAL_QUORUM": Severity.OK, "LOCAL_ONE": Severity.OK}
+        node.other[PROPERTIES] = level
+        assert levels_watched(running.poll()) == {"LOCAL_ONE": Severity.OK}
+
+
+def test_a_rolling_restart_does_not_end_the_watch_on_logins() -> None:
+    """An authenticator that only AuthProperties shows is invisible from the restart to the first login."""
+    made = lab(["LOCAL_QUORUM"] * 3)
+    for node in made.nodes.values():
+        del node.other[VALIDITY]
+    with made.running() as running:
+        assert running.poll().authenticates is True
+        for node in made.nodes.values():
+            node.attributes["CurrentGenerationNumber"] += 1000
+            del node.other[PROPERTIES]
+            assert running.poll().authenticates is True
+        for _ in range(own_settings.EVERY - 2):
+            assert running.poll().authenticates is True
+        for _ in range(2 * own_settings.EVERY + 2):
+            seen = running.poll()
+        assert seen.authenticates is False
+
+
+def unavailable(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+    send(handler, b"", status=503)
+
+
+def test_a_silent_node_keeps_its_level() -> None:
+    """Its clients are still served while only its agent does not answer."""
+    made = lab(["LOCAL_ONE", "LOCAL_ONE", "QUORUM"])
+    with made.running() as running:
+        running.poll()
+        running.cluster.agents[THREE].raw = unavailable
+        seen = running.poll()
+    assert (seen.nodes[2].source, seen.nodes[2].auth_read_level) == ("error", "QUORUM")
+
+
+@pytest.mark.slow
+def test_every_node_of_a_large_cluster_is_asked_in_the_first_poll() -> None:
+    """The verdict does not depend on a node's place in the list."""
+    made = Lab(count=40, keyspaces=KEYSPACES)
+    for address in made.addresses:
+        made.nodes[address].other |= {PROPERTIES: "LOCAL_ONE", VALIDITY: 2000}
+    made.nodes[made.addresses[4]].other[PROPERTIES] = "ALL"
+    with made.running() as running:
+        seen = running.poll(20)
+    assert [node.auth_read_level for node in seen.nodes if node.auth_read_level != "LOCAL_ONE"] == ["ALL"]
 
 
 def test_the_agent_asks_for_locations_in_its_second_poll() -> None:
@@ -202,7 +323,6 @@ def test_the_source_of_the_ring_may_be_the_one_that_is_wrong(operation: str, own
         lambda item: failed(item, 500, "java.lang.IllegalStateException"),
         7,
         None,
-        "UNKNOWN_DC",
     ],
 )
 def test_a_node_that_does_not_tell_its_location_is_believed(answer: Callable[[Any], Any]) -> None:

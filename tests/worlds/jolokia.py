@@ -263,6 +263,7 @@ class Answers:
         if (
             (mbean, name) == (AUTH_PROPERTIES, "ReadConsistencyLevel")
             and self.world.logs_in(self.node.number)
+            and self.node.number not in self.world.quiet_nodes
             and release >= (4, 1)
         ):
             return self.world.auth_level_of(self.node.number)

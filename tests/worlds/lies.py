@@ -291,6 +291,14 @@ def other_auth_level(world: World, rng: Random) -> bool:
     return True
 
 
+def no_auth_level(world: World, rng: Random) -> bool:
+    """Some nodes were restarted, read system_auth at the default level again, and don't report it before a login."""
+    if not world.authenticates:
+        return False
+    world.quiet_nodes |= set(some(rng, [node.number for node in world.nodes]))
+    return True
+
+
 def no_authenticator(world: World, rng: Random) -> bool:
     """Clients of some nodes need not log in: an authenticator is being introduced, one node after the other."""
     if not world.authenticates:
@@ -356,6 +364,7 @@ LIES: tuple[Bend, ...] = (
     broken_ring,
     schema_disagreement,
     other_auth_level,
+    no_auth_level,
     no_authenticator,
     other_location,
     streaming,

@@ -204,7 +204,7 @@ def test_lies_leave_the_truth_alone(name: str) -> None:
     assert bent > 5
 
 
-SHOWN = ("nodes", "views", "routes", "holders", "auth_levels", "open_nodes", "own_datacenters")
+SHOWN = ("nodes", "views", "routes", "holders", "auth_levels", "quiet_nodes", "open_nodes", "own_datacenters")
 
 
 @pytest.mark.parametrize("name", sorted(BENDS.keys() - {"change", "finished_movement"}))

@@ -69,6 +69,8 @@ class World:
         views: what each node believes, by number.
         authenticates: whether clients must log in; `auth_level` is the level of their reads since 4.1.
         auth_levels: that level of single nodes, by number, where it differs.
+        quiet_nodes: numbers of nodes that were restarted: the level of their logins is the default again, and they
+            don't report it yet.
         open_nodes: numbers of nodes whose clients need not log in, although those of others must.
         own_datacenters: where single nodes place themselves, by number, if other nodes place them elsewhere.
         contacts: URLs of ringcheck's contact points, in this order.
@@ -89,6 +91,7 @@ class World:
     authenticates: bool = False
     auth_level: str = "LOCAL_QUORUM"
     auth_levels: dict[int, str] = field(default_factory=dict)
+    quiet_nodes: set[int] = field(default_factory=set)
     open_nodes: set[int] = field(default_factory=set)
     own_datacenters: dict[int, str] = field(default_factory=dict)
     contacts: list[str] = field(default_factory=list)
@@ -129,7 +132,8 @@ class World:
     def auth_level_of(self, number: int) -> str:
         """The level at which a node reads system_auth for logins."""
         modern = tuple(map(int, self.nodes[number].release.split("."))) >= (4, 1)
-        return self.auth_levels.get(number, self.auth_level) if modern else "LOCAL_ONE"
+        known = "LOCAL_QUORUM" if number in self.quiet_nodes else self.auth_levels.get(number, self.auth_level)
+        return known if modern else "LOCAL_ONE"
 
     @property
     def owners(self) -> list[Node]:
