@@ -153,6 +153,7 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
     yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)
+    yield from _logins_without_replicas(scope)
     yield from of_levels(scope.policy, scope.snapshot.cluster)
     if any(level.level.serial for keyspace in keyspaces for level in keyspace.levels):
         yield from unknown_paxos(scope.evidence)
@@ -206,6 +207,28 @@ def of_logins(scope: Scope) -> Iterator[Finding]:
     if scope.auth_left_out:
         text = f"{AUTH_KEYSPACE} is not watched: no authenticator is recognised over JMX"
         yield noted("auth_not_watched", AUTH_KEYSPACE, text, "if clients log in: `authenticates: true`")
+
+
+def _logins_without_replicas(scope: Scope) -> Iterator[Finding]:
+    """Datacenters whose nodes serve clients and that have no replica of system_auth; none if the owners named them.
+
+    Cassandra reads roles on the coordinator, so that its datacenter counts, whether or not other keyspaces have
+    replicas in it.
+    """
+    if scope.policy.client_datacenters:
+        return
+    serving = {node.datacenter for node in scope.snapshot.nodes if node.native_transport_running and node.datacenter}
+    for ring in scope.snapshot.rings:
+        rules = [rule for name, rule in scope.chosen(ring) if name == AUTH_KEYSPACE and rule.logins]
+        holding = {scope.snapshot.nodes[node].datacenter for node in ring.holders}
+        local = [str(level) for rule in rules for level in rule.levels if level.local]
+        if not local or ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY or None in holding:
+            continue
+        for datacenter in sorted(serving - holding):
+            text = f"no client can log in to {datacenter}: {AUTH_KEYSPACE} has no replica there, and is read at "
+            yield noted(
+                "logins_without_replicas", AUTH_KEYSPACE, f"{text}{listed(local)}", f"replication {ring.replication}"
+            )
 
 
 def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question: Question) -> Iterator[Finding]:

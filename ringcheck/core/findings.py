@@ -289,6 +289,15 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             lifts_when="the level at which logins read system_auth is known",
         ),
         FindingKind(
+            code="logins_without_replicas",
+            severity=Severity.WARNING,
+            meaning="Clients must log in, and a datacenter whose nodes serve clients has no replica of system_auth: "
+            "logins read it at a LOCAL level there, and fail.",
+            next_step="Add the datacenter to the replication of system_auth, and repair the keyspace there. If the "
+            "datacenter has no clients, name the others in `client_datacenters`.",
+            gate="note",
+        ),
+        FindingKind(
             code="auth_not_watched",
             severity=Severity.OK,
             meaning="No node shows that clients must log in, so system_auth is not watched. Authenticators other than "

@@ -143,6 +143,7 @@ class Rule:
             level.
         ignore: leave these keyspaces out.
         by_cassandra: whether only Cassandra reads these keyspaces, at this rule's level: the gate checks no other.
+        logins: whether the levels at which Cassandra reads system_auth for logins are among its thresholds.
         others: further thresholds, with their severities: clients can use levels that do not include each other.
         auto: the tiers, `critical` and `warning`, whose levels follow the queries. Their thresholds here are those that
             hold as long as nothing is known of the queries.
@@ -155,6 +156,7 @@ class Rule:
     warning_failures_left: int | None = None
     ignore: bool = False
     by_cassandra: bool = False
+    logins: bool = False
     others: tuple[tuple[Severity, Threshold], ...] = ()
     auto: frozenset[str] = frozenset()
     tiers: tuple[tuple[Severity, Threshold], ...] = field(init=False, repr=False, compare=False)
@@ -203,6 +205,7 @@ def auth_rule(*levels: Level) -> Rule:
         critical=first,
         warning=second,
         by_cassandra=True,
+        logins=True,
         others=tuple((Severity.CRITICAL, threshold) for threshold in others),
     )
 
@@ -288,7 +291,7 @@ class Policy:
             meant = any(pattern.startswith("system") and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces)
             if logins is None or first.ignore or meant:
                 return first
-            return replace(first, others=(*first.others, *logins.tiers))
+            return replace(first, others=(*first.others, *logins.tiers), logins=True)
         if logins:
             return logins
         if named:

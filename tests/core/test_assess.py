@@ -175,6 +175,38 @@ def test_logins_of_a_mixed_cluster_are_judged_at_the_levels_of_all_its_coordinat
     assert both.levels == (Level.QUORUM, Level.LOCAL_ONE)
 
 
+def test_an_unknown_level_of_logins_is_a_gap_under_a_pattern_that_matches_by_accident_too() -> None:
+    """A rule for "s*" is not meant for system_auth, and does not state its level."""
+    seen = two_replicas(auth_read_level="NODE_LOCAL", views=healthy().views)
+    wide = Policy((Rule(keyspaces=("s*",), critical=Threshold(Level.LOCAL_ONE)),))
+    assert "auth_level_unknown" in findings(assess(seen, wide))
+    meant = Policy((Rule(keyspaces=("system*",), critical=Threshold(Level.LOCAL_ONE)),))
+    assert "auth_level_unknown" not in findings(assess(seen, meant))
+
+
+NO_LOGINS = "WARNING no client can log in to dc2: system_auth has no replica there, and is read at LOCAL_QUORUM"
+
+
+@pytest.mark.parametrize(
+    ("auth", "policy", "found"),
+    [
+        ("{dc1=2}", Policy(authenticates=True), [NO_LOGINS]),
+        ("{dc1=2}", Policy(authenticates=False), None),
+        ("{dc1=2}", Policy(authenticates=True, client_datacenters=("dc1",)), None),
+        ("{dc1=2, dc2=1}", Policy(authenticates=True), None),
+    ],
+)
+def test_a_datacenter_without_replicas_of_system_auth(auth: str, policy: Policy, found: list[str] | None) -> None:
+    """Each coordinator reads roles in its own datacenter, wherever other keyspaces have replicas."""
+    held = [[1, 2, 3] if "dc2" in auth else [1, 2]] * 4
+    rings = [
+        ring("orders", "NetworkTopologyStrategy {dc1=2, dc2=2}", [[1, 2, 3, 4]] * 4, 4),
+        ring("system_auth", f"NetworkTopologyStrategy {auth}", held, 4),
+    ]
+    verdict = assess(snapshot(TWO_DCS, rings), policy)
+    assert findings(verdict).get("logins_without_replicas") == found
+
+
 def test_logins_are_judged_at_the_level_of_every_node() -> None:
     """One node reads system_auth at QUORUM, which is lost; the level that most nodes use is not."""
     seen = two_replicas(auth_read_level="LOCAL_ONE")
