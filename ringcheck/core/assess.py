@@ -204,6 +204,11 @@ def of_logins(scope: Scope) -> Iterator[Finding]:
         level = repr(scope.unknown_auth_level)[:_LONGEST_LEVEL]
         text = f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is no known level"
         yield noted("auth_level_unknown", AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
+    if scope.auth_by_cassandra and (silent := scope.silent_on_auth_level):
+        text = f"{listed(silent)} {'does' if len(silent) == 1 else 'do'} not report yet at which level logins read "
+        yield noted(
+            "auth_level_missing", silent[0], f"{text}{AUTH_KEYSPACE}: the default, LOCAL_QUORUM, is watched too"
+        )
     if scope.auth_left_out:
         text = f"{AUTH_KEYSPACE} is not watched: no authenticator is recognised over JMX"
         yield noted("auth_not_watched", AUTH_KEYSPACE, text, "if clients log in: `authenticates: true`")

@@ -289,6 +289,14 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             lifts_when="the level at which logins read system_auth is known",
         ),
         FindingKind(
+            code="auth_level_missing",
+            severity=Severity.OK,
+            meaning="A node does not report at which level it reads system_auth, as before the first login after its "
+            "start. Others report a level other than the default, so that both are watched.",
+            next_step="Log in to the node once, with a role other than `cassandra`.",
+            gate="note",
+        ),
+        FindingKind(
             code="logins_without_replicas",
             severity=Severity.WARNING,
             meaning="Clients must log in, and a datacenter whose nodes serve clients has no replica of system_auth: "

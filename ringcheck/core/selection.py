@@ -85,15 +85,29 @@ class Scope:
     def _auth_rule(self) -> Rule:
         """The rule for system_auth if clients log in; an unknown level is a finding of its own."""
         releases = {node.release_version for node in self.snapshot.nodes if node.release_version}
-        default = {Level.LOCAL_QUORUM.value} if self._auth_level_missing else set()
+        default = {Level.LOCAL_QUORUM.value} if self.silent_on_auth_level else set()
         return auth_rule(*auth_levels(self._reported_auth_levels | default, releases))
 
-    @property
-    def _auth_level_missing(self) -> bool:
-        """Whether a node that serves clients does not report its level although others do: it may be the default."""
-        nodes = [node for node in self.snapshot.nodes if release(node.release_version) >= (4, 1)]
-        told = any(node.auth_read_level is not None for node in nodes)
-        return told and any(node.auth_read_level is None and node.native_transport_running for node in nodes)
+    @cached_property
+    def silent_on_auth_level(self) -> tuple[str, ...]:
+        """Nodes that serve clients and do not report their level although others do: it may be the default.
+
+        Nobody is silent if the default is among the levels that are reported.
+        """
+        told = self._reported_auth_levels
+        if (
+            not told
+            or Level.LOCAL_QUORUM.value in told
+            or all(node.auth_read_level is None for node in self.snapshot.nodes)
+        ):
+            return ()
+        return tuple(
+            node.address
+            for node in self.snapshot.nodes
+            if node.auth_read_level is None
+            and node.native_transport_running
+            and release(node.release_version) >= (4, 1)
+        )
 
     @property
     def unknown_auth_level(self) -> str | None:

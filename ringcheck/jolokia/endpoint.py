@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from ringcheck.http.replies import document, parsed
 from ringcheck.jolokia import mbeans, node_report, outcomes, own_settings
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
-from ringcheck.jolokia.own_settings import Logins
+from ringcheck.jolokia.own_settings import Logins, Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
-    from ringcheck.jolokia.topology import Location
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
@@ -94,7 +92,7 @@ class JolokiaEndpoint:
             owners: endpoints that own tokens, likewise; None if it was not asked or does not report them.
             counters: of client requests, as they were when they were last asked for.
             logins: how clients log in to it.
-            places: where its present process places nodes, by host id; empty if it was not asked.
+            places: where its present process places nodes.
         """
         self.url = url
         self.process: tuple[str | None, int | None] | None = None
@@ -102,7 +100,7 @@ class JolokiaEndpoint:
         self.owners: frozenset[str] | None = None
         self.counters = Counters()
         self.logins = Logins()
-        self.places: Mapping[str, Location] = {}
+        self.places = Places()
         self._asking = asking
         self._shared = shared
         self._with_port = False
@@ -164,7 +162,7 @@ class JolokiaEndpoint:
         if process != self.process:
             self.counters.names = NAMES  # another release may have more
             self.logins.renew()
-            self.places = {}
+            self.places = Places()
         self.process = process
         if report.host_ids is not None:
             before, self.host_ids = self.host_ids, self._shared.map(report.host_ids)
@@ -187,7 +185,7 @@ class JolokiaEndpoint:
         """
         names = (*self._extra, *(self._about_members() if members else ()))
         self.logins.count()
-        logins = members and self.logins.due
+        logins = self.logins.due if members else self.logins.urgent
         more = (*(own_settings.REQUESTS if logins else ()), *self._counters())
         payload = _liveness(self._with_port, names, (*self._beside, *more))
         decode = partial(self._extended, more) if more else self._decoded
@@ -204,7 +202,7 @@ class JolokiaEndpoint:
         # One attribute that is missing, denied or throws fails the whole request. Single requests show which one it is.
         if report is None or self._may_report_more(report):
             return await self.introduce(deadline)
-        restarted = members and not logins and self.logins.due and report.native_transport_running
+        restarted = not logins and self.logins.urgent and report.native_transport_running
         return await self.introduce(deadline) if restarted else report
 
     def _may_report_more(self, report: NodeReport) -> bool:
@@ -272,7 +270,7 @@ class JolokiaEndpoint:
             return outcomes.Outcome(status=400, error=str(error))
 
     async def locate(self, targets: Mapping[str, str], report: NodeReport, deadline: float) -> None:
-        """Ask where it places nodes, and how clients log in if it was not asked yet; only if it is settled.
+        """Ask where it places nodes, and how clients log in if that is due; only if it is settled.
 
         What it does not answer is not known.
 
@@ -281,14 +279,17 @@ class JolokiaEndpoint:
             report: its last one.
             deadline: clock time at which it must be over.
         """
-        logins = own_settings.REQUESTS if self.logins.known is None else {}
+        logins = own_settings.REQUESTS if self.logins.due else {}
         requests = [*mbeans.locations(targets.values()), *logins.values()]
-        with suppress(SourceError, DataError):
+        try:
             answers = await self.bulk(requests, deadline)
-            names = [own_settings.snitch_name(answer.value) for answer in answers[: 2 * len(targets)]]
-            self.places = dict(zip(targets, zip(names[::2], names[1::2], strict=True), strict=True))
-            if logins:
-                self.logins.take(dict(zip(logins, answers[2 * len(targets) :], strict=True)), report)
+        except DeniedError as error:
+            answers = [outcomes.Outcome(status=outcomes.FORBIDDEN, error=str(error))] * len(requests)
+        except (SourceError, DataError):
+            return
+        self.places.take(targets, answers[: 2 * len(targets)])
+        if logins:
+            self.logins.take(dict(zip(logins, answers[2 * len(targets) :], strict=True)), report)
 
     async def streams(self, deadline: float) -> int | None:
         """Number of streams that it sends or receives, counted up to a few; None if it can't be read."""

@@ -19,7 +19,7 @@ from ringcheck.jolokia import mbeans, outcomes
 from ringcheck.jolokia.topology import NOWHERE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.ring import Node
     from ringcheck.jolokia.mbeans import Request
@@ -31,6 +31,8 @@ _LONGEST_NAME = 255  # characters of a datacenter or rack; Cassandra sets no lim
 _UNKNOWN = frozenset({"UNKNOWN_DC", "UNKNOWN_RACK"})  # GossipingPropertyFileSnitch's names for an unknown node
 
 REQUESTS: Mapping[str, Request] = {mbean: mbeans.read(mbean, attribute) for mbean, attribute, _ in mbeans.LOGINS}
+_FINAL = frozenset({outcomes.OK, outcomes.FORBIDDEN, outcomes.NOT_FOUND})
+_AT_ONCE = 3  # polls
 EVERY = 20  # polls after which a node is asked again, since some settings can be changed over JMX
 
 
@@ -57,42 +59,76 @@ class Logins:
         known: the settings; None if the node was not asked while it served clients.
     """
 
-    __slots__ = ("_age", "_due", "_renewed", "known")
+    __slots__ = ("_age", "_complete", "_polls", "_renewed", "known")
 
     def __init__(self) -> None:
         self.known: OwnSettings | None = None
-        self._due = True
+        self._complete = False
         self._age = 0  # polls since the last answer
-        self._renewed: int | None = None  # polls since its process was seen to change
+        self._polls = 0  # for which its process has served clients
+        self._renewed = False
 
     @property
     def due(self) -> bool:
-        """Whether it is time to ask."""
-        return self._due or self._age > EVERY
+        """Whether it is time to ask: while something is missing in each of the first polls, later once in a while."""
+        return self._age > EVERY or self.urgent
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a process that has not served clients for long has not told everything."""
+        return not self._complete and self._polls <= EVERY
 
     def count(self) -> None:
         """Count a poll."""
         self._age += 1
-        if self._renewed is not None:
-            self._renewed += 1
+        self._polls += 1
 
     def renew(self) -> None:
         """Note that the node has another process."""
-        if self.known:
-            self._due, self._renewed = True, 0
+        self._complete, self._polls, self._renewed = False, 0, self.known is not None
 
     def take(self, answers: Mapping[str, Outcome], report: NodeReport) -> None:
-        """Take the outcomes of `REQUESTS`, unless the node serves no clients."""
+        """Take the outcomes of `REQUESTS`; those of a node that serves no clients say nothing."""
+        self._age = 0
         if not report.native_transport_running:
+            self._polls = 0
             return
         found = own_settings(answers, report.release)
-        young = self._renewed is not None and self._renewed <= EVERY
+        young = self._renewed and self._polls <= EVERY
         if young and self.known and self.known.authenticates and not found.authenticates:
             found = replace(found, authenticates=True)
-        late = bool(found.authenticates) and found.auth_read_level is None
-        self._due, self._age = late and mbeans.release(report.release) >= mbeans.AUTH_LEVEL, 0
+        levelled = mbeans.release(report.release) < mbeans.AUTH_LEVEL or found.auth_read_level is not None
+        self._complete = levelled or not found.authenticates
         if found != self.known:
             self.known = found
+
+
+class Places:
+    """Where one node's process places nodes, by its answers so far.
+
+    Attributes:
+        known: locations by host id; (None, None) where the node does not tell.
+    """
+
+    __slots__ = ("_tries", "known")
+
+    def __init__(self) -> None:
+        self.known: dict[str, Location] = {}
+        self._tries = 0  # polls in which something was missing
+
+    def due(self, targets: Iterable[str]) -> bool:
+        """Whether it is time to ask about these host ids: a few times at once, and then once in a while."""
+        if self.known.keys() >= set(targets):
+            self._tries = 0
+            return False
+        self._tries += 1
+        return self._tries <= _AT_ONCE or self._tries % EVERY == 0
+
+    def take(self, targets: Iterable[str], answers: Sequence[Outcome]) -> None:
+        """Take the outcomes of `mbeans.locations`; where the snitch threw, the node is asked again."""
+        for host_id, pair in zip(targets, zip(answers[::2], answers[1::2], strict=True), strict=True):
+            if all(answer.status in _FINAL for answer in pair):
+                self.known[host_id] = snitch_name(pair[0].value), snitch_name(pair[1].value)
 
 
 def own_settings(answers: Mapping[str, Outcome], release: str | None) -> OwnSettings:
@@ -170,4 +206,4 @@ def located_otherwise(nodes: Iterable[Node], placed: Iterable[tuple[str, str, Lo
 
 def _written(place: Location) -> str:
     datacenter, rack = place
-    return f"{datacenter or 'an unknown datacenter'}, {rack or 'an unknown rack'}"
+    return printable(f"{datacenter or 'an unknown datacenter'}, {rack or 'an unknown rack'}")

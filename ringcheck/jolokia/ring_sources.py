@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _ANSWERING = 3  # nodes that are asked for the ring and answer, at most
 _SHARE = 0.75  # share of the remaining time for one node, as long as there is another one to ask
+_LOCATING = 0.25  # share of the remaining time for locations
 _TRIED = 8  # nodes that are asked for the ring, those that went down meanwhile included
 
 
@@ -103,18 +104,19 @@ class RingSources:
             known: members and ring.
             again: agents that are asked in any case.
         """
-        membership, until = known.membership, self._discovery.after(_SHARE)
+        membership, until = known.membership, self._discovery.after(_LOCATING)
         names = membership.named_once
         reports = self._discovery.member_reports(membership)
         few = len(membership.members) <= FEW
         started = {}
         for member, agent, report in reports:
-            asked = agent.places and agent not in again and not _contradicts(agent, known, names)
-            if asked or agent is known.source or agent in self._failed or not settled(report, owns=member.owns):
+            if agent is known.source or agent in self._failed or not settled(report, owns=member.owns):
                 continue
             about = [one for one in membership.members if few or one is member or one.host_id == known.source_id]
             targets = _locatable(agent, report, [one for one in about if one.host_id in names])
-            if member.host_id in targets:  # else it does not see even itself, and is not settled
+            if member.host_id not in targets:  # it does not see even itself, and is not settled
+                continue
+            if agent.places.due(targets) or agent in again or _contradicts(agent, known, names):
                 started[agent] = self._session.asking.start(agent.locate(targets, report, until))
         if started:
             self._session.busy |= started
@@ -230,7 +232,7 @@ class RingSources:
 def _contradicts(agent: JolokiaEndpoint, known: KnownCluster, names: Mapping[str, str]) -> bool:
     """Whether a node places another node elsewhere than the ring that was read."""
     locations = known.topology.locations
-    return any(differs(place, locations.get(names.get(of, ""), NOWHERE)) for of, place in agent.places.items())
+    return any(differs(place, locations.get(names.get(of, ""), NOWHERE)) for of, place in agent.places.known.items())
 
 
 def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Member]) -> dict[str, str]:

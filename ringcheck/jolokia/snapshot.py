@@ -85,8 +85,10 @@ class SnapshotBuilder:
         """Who places which node where, by address, of the nodes that answered; the source of the ring is left out."""
         addresses = known.membership.named_once
         for address, agent in known.membership.agents.items():
-            if agent.places and agent is not known.source and isinstance(self._answers.get(agent), NodeReport):
-                yield from ((address, addresses[of], place) for of, place in agent.places.items() if of in addresses)
+            if agent is not known.source and isinstance(self._answers.get(agent), NodeReport):
+                yield from (
+                    (address, addresses[of], place) for of, place in agent.places.known.items() if of in addresses
+                )
 
     @staticmethod
     def _with_judged_views(snapshot: Snapshot, known: KnownCluster) -> Snapshot:

@@ -184,6 +184,30 @@ def test_an_unknown_level_of_logins_is_a_gap_under_a_pattern_that_matches_by_acc
     assert "auth_level_unknown" not in findings(assess(seen, meant))
 
 
+@pytest.mark.parametrize(
+    ("levels", "watched"),
+    [
+        (["LOCAL_ONE", None, "LOCAL_ONE"], ["LOCAL_QUORUM", "LOCAL_ONE"]),
+        (["LOCAL_QUORUM", None, "LOCAL_ONE"], ["LOCAL_QUORUM", "LOCAL_ONE"]),
+        (["LOCAL_QUORUM", None, "LOCAL_QUORUM"], ["LOCAL_QUORUM"]),
+        ([None, None, None], ["LOCAL_ONE"]),
+    ],
+)
+def test_a_node_that_does_not_report_its_level_may_have_the_default(
+    levels: list[str | None], watched: list[str]
+) -> None:
+    """Snapshots of earlier versions have no levels of nodes: there the level of the snapshot counts."""
+    seen = two_replicas(views=healthy().views)
+    nodes = tuple(replace(node, auth_read_level=level) for node, level in zip(seen.nodes, levels, strict=True))
+    level = max(filter(None, levels), default="LOCAL_ONE")
+    verdict = assess(replace(seen, nodes=nodes, auth_read_level=level), Policy())
+    auth = next(keyspace for keyspace in verdict.keyspaces if keyspace.name == "system_auth")
+    assert [str(one.level) for one in auth.levels] == watched
+    text = "10.0.0.2 does not report yet at which level logins read system_auth"
+    noted = f"OK {text}: the default, LOCAL_QUORUM, is watched too"
+    assert findings(verdict).get("auth_level_missing") == ([noted] if levels[0] == "LOCAL_ONE" else None)
+
+
 NO_LOGINS = "WARNING no client can log in to dc2: system_auth has no replica there, and is read at LOCAL_QUORUM"
 
 

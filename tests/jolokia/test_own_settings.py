@@ -17,7 +17,7 @@ from ringcheck.jolokia import mbeans, own_settings
 from ringcheck.jolokia.loop import OnLoop
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
-from tests.fake_jolokia import denied, failed, missing_attribute, send
+from tests.fake_jolokia import denied, failed, missing_attribute, ok, send
 from tests.jolokia.scripted import CREDENTIALS, ONE, THREE, TWO, Lab, asked_of
 from tests.jolokia.test_client import requests_of
 
@@ -208,6 +208,64 @@ def test_a_node_that_could_not_be_asked_is_asked_as_soon_as_it_can(late: str) ->
         assert not running.poll().problems
         node.attributes["NativeTransportRunning"] = True
         assert [problem.code for problem in running.poll().problems] == ["location_disagreement"]
+
+
+@pytest.mark.parametrize("late", ["not live", "thrown"])
+def test_what_was_missing_in_an_answer_is_asked_again(late: str) -> None:
+    """A peer may be down for a moment, or the snitch may throw once; nothing else changes when that is over."""
+    made = lab()
+    written = (TWO, made.endpoint(TWO))
+    if late == "thrown":
+        thrown = [failed({}, 500, "java.lang.IllegalStateException")]
+        for name in written:
+            made.nodes[THREE].operations[DATACENTER, name] = lambda item: thrown.pop() if thrown else ok(item, "dc2")
+    else:
+        made.lists(THREE, "LiveNodes", [ONE, THREE])
+        made.lists(THREE, "UnreachableNodes", [TWO])
+        for name in written:
+            made.nodes[THREE].operations[DATACENTER, name] = "dc2"
+    with made.running() as running:
+        assert running.poll().problems == ()
+        made.lists(THREE, "LiveNodes", [ONE, TWO, THREE])
+        made.lists(THREE, "UnreachableNodes", [])
+        assert [problem.code for problem in running.poll().problems] == ["location_disagreement"]
+
+
+@pytest.mark.parametrize(("status", "most"), [(403, 0), (503, 3)])
+def test_a_node_that_does_not_answer_about_locations_is_not_asked_in_each_poll(status: int, most: int) -> None:
+    """A refusal is an answer; after another failure the node is asked a few times at once, and then seldom."""
+    made = lab()
+    with made.running() as running:
+        agent = running.cluster.agents[TWO]
+
+        def refuse(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+            if b"getDatacenter" in body:
+                send(handler, b"", status=status)
+            else:
+                agent.raw = None
+                agent._serve(handler, body)
+                agent.raw = refuse
+
+        agent.raw = refuse
+        assert running.poll().problems == ()
+        posts = running.cluster.posts
+        for _ in range(10):
+            assert [view.outcome for view in running.poll().views] == ["ok"] * 3
+        assert running.cluster.posts - posts <= 30 + most
+
+
+def test_a_restarted_node_of_a_large_cluster_is_asked_in_the_next_poll() -> None:
+    """Whether or not it is its turn to be asked for the members that it knows."""
+    made = Lab(count=20, keyspaces=KEYSPACES)
+    for address in made.addresses:
+        made.nodes[address].other |= {PROPERTIES: "LOCAL_ONE", VALIDITY: 2000}
+    with made.running() as running:
+        running.poll(20)
+        for address in made.addresses[::3]:
+            made.nodes[address].attributes["CurrentGenerationNumber"] += 1000
+            made.nodes[address].other[PROPERTIES] = "ALL"
+        seen = running.poll(20)
+    assert [node.auth_read_level for node in seen.nodes[::3]] == ["ALL"] * 7
 
 
 def test_a_coordinator_without_tokens_is_asked_too() -> None:
