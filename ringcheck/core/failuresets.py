@@ -163,11 +163,11 @@ class RingSurvey:
         for key, row, _, kind in self._kinds:
             for condition in self._conditions(row, (), kind, demands):
                 keys[condition].add(key)
-        rows: dict[_Condition, Iterable[Members]] = {condition: self._rows_of(keys[condition]) for condition in keys}
+        rows = {condition: set(self._rows_of(keys[condition])) for condition in keys}
         for row, conditions, _ in self._pieces(demands):
             for condition in conditions:
-                rows[condition] = chain(rows.get(condition, ()), (row,))
-        return frozenset(chain.from_iterable(condition.tolerances(set(found)) for condition, found in rows.items()))
+                rows.setdefault(condition, set()).add(row)
+        return frozenset(chain.from_iterable(condition.tolerances(found) for condition, found in rows.items()))
 
     def _rows_of(self, keys: Collection[Positions]) -> Iterator[Members]:
         """The replicas of each range of these row kinds that no pending range cuts."""
