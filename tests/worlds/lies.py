@@ -257,7 +257,7 @@ def one_host_id_twice(world: World, rng: Random) -> bool:
         return False
     left, right = rng.sample(world.owners, 2)
     pair = {left.number, right.number}
-    times = [world, world.before] if world.before else [world]
+    times = _times(world)
     if any(pair & view.pinned for time in times for view in time.views.values()):
         return False
     lacking = {number: pair - {number} if number in pair else {rng.choice(sorted(pair))} for number in world.views}
@@ -282,12 +282,18 @@ def schema_disagreement(world: World, rng: Random) -> bool:
     return True
 
 
+def _times(world: World) -> list[World]:
+    """The world before and after its change: a process has one configuration, and keeps it."""
+    return [world, world.before] if world.before else [world]
+
+
 def other_auth_level(world: World, rng: Random) -> bool:
     """Some nodes read system_auth at another level than the others."""
     if not world.authenticates:
         return False
-    level = rng.choice(AUTH_LEVELS)
-    world.auth_levels |= dict.fromkeys(some(rng, [node.number for node in world.nodes]), level)
+    levels = dict.fromkeys(some(rng, [node.number for node in world.nodes]), rng.choice(AUTH_LEVELS))
+    for time in _times(world):
+        time.auth_levels |= levels
     return True
 
 
@@ -295,7 +301,9 @@ def no_auth_level(world: World, rng: Random) -> bool:
     """Some nodes were restarted, read system_auth at the default level again, and don't report it before a login."""
     if not world.authenticates:
         return False
-    world.quiet_nodes |= set(some(rng, [node.number for node in world.nodes]))
+    chosen = set(some(rng, [node.number for node in world.nodes]))
+    for time in _times(world):
+        time.quiet_nodes |= chosen
     return True
 
 
@@ -303,7 +311,9 @@ def no_authenticator(world: World, rng: Random) -> bool:
     """Clients of some nodes need not log in: an authenticator is being introduced, one node after the other."""
     if not world.authenticates:
         return False
-    world.open_nodes |= set(some(rng, [node.number for node in world.nodes]))
+    chosen = set(some(rng, [node.number for node in world.nodes]))
+    for time in _times(world):
+        time.open_nodes |= chosen
     return True
 
 
@@ -313,7 +323,9 @@ def other_location(world: World, rng: Random) -> bool:
     elsewhere = sorted({other.datacenter for other in world.nodes} - {node.datacenter})
     if not elsewhere:
         return False
-    world.own_datacenters[node.number] = rng.choice(elsewhere)
+    place = rng.choice(elsewhere)
+    for time in _times(world):
+        time.own_datacenters[node.number] = place
     return True
 
 
