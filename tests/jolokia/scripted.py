@@ -14,7 +14,7 @@ from tests import fake_jolokia
 from tests.fake_jolokia import Storage, missing_mbean, ok, send
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from http.server import BaseHTTPRequestHandler
 
     from ringcheck.core.ring import Snapshot
@@ -180,6 +180,20 @@ class Running:
 
     def poll(self, seconds: float = 4.0) -> Snapshot:
         return self.source.poll(seconds)
+
+
+def refuse_if(agent: fake_jolokia.Agent, matches: Callable[[bytes], bool], status: int, text: bytes = b"") -> None:
+    """Make an agent refuse the requests whose body matches, and answer the others as before."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if matches(body):
+            send(handler, text, status=status, content_type="text/plain")
+        else:
+            agent.raw = None
+            agent._serve(handler, body)
+            agent.raw = answer
+
+    agent.raw = answer
 
 
 def later(*values: Any) -> Any:

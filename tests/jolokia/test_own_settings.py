@@ -18,7 +18,7 @@ from ringcheck.jolokia.loop import OnLoop
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
 from tests.fake_jolokia import denied, failed, missing_attribute, ok, send
-from tests.jolokia.scripted import CREDENTIALS, ONE, THREE, TWO, Lab, asked_of
+from tests.jolokia.scripted import CREDENTIALS, ONE, THREE, TWO, Lab, asked_of, refuse_if
 from tests.jolokia.test_client import requests_of
 
 if TYPE_CHECKING:
@@ -236,17 +236,7 @@ def test_a_node_that_does_not_answer_about_locations_is_not_asked_in_each_poll(s
     """A refusal is an answer; after another failure the node is asked a few times at once, and then seldom."""
     made = lab()
     with made.running() as running:
-        agent = running.cluster.agents[TWO]
-
-        def refuse(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-            if b"getDatacenter" in body:
-                send(handler, b"", status=status)
-            else:
-                agent.raw = None
-                agent._serve(handler, body)
-                agent.raw = refuse
-
-        agent.raw = refuse
+        refuse_if(running.cluster.agents[TWO], lambda body: b"getDatacenter" in body, status)
         assert running.poll().problems == ()
         posts = running.cluster.posts
         for _ in range(10):
@@ -399,16 +389,6 @@ def test_a_refused_bulk_does_not_cost_the_view(release: str) -> None:
     """An agent that answers single requests only is asked singly."""
     made = lab(["LOCAL_QUORUM"] * 3, release=release)
     with made.running() as running:
-        agent = running.cluster.agents[TWO]
-
-        def refuse(handler: Any, body: bytes) -> None:
-            if body.startswith(b"["):
-                send(handler, b"400 (Bad Request)", status=400, content_type="text/plain")
-            else:
-                agent.raw = None
-                agent._serve(handler, body)
-                agent.raw = refuse
-
-        agent.raw = refuse
+        refuse_if(running.cluster.agents[TWO], lambda body: body.startswith(b"["), 400, b"400 (Bad Request)")
         for _ in range(3):
             assert [view.outcome for view in running.poll().views] == ["ok"] * 3

@@ -11,7 +11,7 @@ from ringcheck.core.policy import Policy
 from ringcheck.errors import DataError
 from ringcheck.jolokia.settings import ConfiguredCluster, JolokiaSettings
 from ringcheck.jolokia.source import JolokiaSource
-from tests.fake_jolokia import denied, failed, missing_attribute, missing_mbean, send
+from tests.fake_jolokia import denied, failed, missing_attribute, missing_mbean
 from tests.jolokia.scripted import (
     CREDENTIALS,
     ONE,
@@ -23,6 +23,7 @@ from tests.jolokia.scripted import (
     asked_of,
     error_of,
     later,
+    refuse_if,
 )
 
 # Rings that can't be used.
@@ -154,17 +155,7 @@ def test_a_bulk_that_is_refused_as_a_whole_is_repeated_singly() -> None:
     """Newer agents answer HTTP 400 to a bulk with one bad item."""
     lab = Lab()
     with lab.running() as running:
-        agent = running.cluster.agents[ONE]
-
-        def refuse(handler: Any, body: bytes) -> None:
-            if body.startswith(b"["):
-                send(handler, b"400 (Bad Request)", status=400, content_type="text/plain")
-            else:
-                agent.raw = None
-                agent._serve(handler, body)
-                agent.raw = refuse
-
-        agent.raw = refuse
+        refuse_if(running.cluster.agents[ONE], lambda body: body.startswith(b"["), 400, b"400 (Bad Request)")
         snapshot = running.poll()
         assert (len(snapshot.rings), snapshot.problems) == (1, ())
 

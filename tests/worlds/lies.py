@@ -283,38 +283,37 @@ def schema_disagreement(world: World, rng: Random) -> bool:
 
 
 def _times(world: World) -> list[World]:
-    """The world before and after its change: a process has one configuration, and keeps it."""
+    """The world before and after its change."""
     return [world, world.before] if world.before else [world]
+
+
+def _configure(world: World, part: str, values: object) -> bool:
+    """Add to a set or map of what nodes are configured with, at all times: a process keeps its configuration."""
+    for time in _times(world):
+        getattr(time, part).update(values)
+    return True
 
 
 def other_auth_level(world: World, rng: Random) -> bool:
     """Some nodes read system_auth at another level than the others."""
     if not world.authenticates:
         return False
-    levels = dict.fromkeys(some(rng, [node.number for node in world.nodes]), rng.choice(AUTH_LEVELS))
-    for time in _times(world):
-        time.auth_levels |= levels
-    return True
+    chosen = some(rng, [node.number for node in world.nodes])
+    return _configure(world, "auth_levels", dict.fromkeys(chosen, rng.choice(AUTH_LEVELS)))
 
 
 def no_auth_level(world: World, rng: Random) -> bool:
     """Some nodes were restarted, read system_auth at the default level again, and don't report it before a login."""
     if not world.authenticates:
         return False
-    chosen = set(some(rng, [node.number for node in world.nodes]))
-    for time in _times(world):
-        time.quiet_nodes |= chosen
-    return True
+    return _configure(world, "quiet_nodes", some(rng, [node.number for node in world.nodes]))
 
 
 def no_authenticator(world: World, rng: Random) -> bool:
     """Clients of some nodes need not log in: an authenticator is being introduced, one node after the other."""
     if not world.authenticates:
         return False
-    chosen = set(some(rng, [node.number for node in world.nodes]))
-    for time in _times(world):
-        time.open_nodes |= chosen
-    return True
+    return _configure(world, "open_nodes", some(rng, [node.number for node in world.nodes]))
 
 
 def other_location(world: World, rng: Random) -> bool:
@@ -323,10 +322,7 @@ def other_location(world: World, rng: Random) -> bool:
     elsewhere = sorted({other.datacenter for other in world.nodes} - {node.datacenter})
     if not elsewhere:
         return False
-    place = rng.choice(elsewhere)
-    for time in _times(world):
-        time.own_datacenters[node.number] = place
-    return True
+    return _configure(world, "own_datacenters", {node.number: rng.choice(elsewhere)})
 
 
 def streaming(world: World, rng: Random) -> bool:
