@@ -45,7 +45,7 @@ _LIVENESS_SHARE = 0.75  # the same for a later poll; the rest is for a ring that
 _PATIENCE = 0.5  # seconds in a later poll for contact points that are not members
 _ROUNDS = 4  # rounds of asking nodes that are known only to the nodes of the round before
 _COMPARED = 16  # reports that count for the order: the first ones, which are those of contact points
-FEW = 16  # nodes in each poll; a larger cluster is asked in turn
+FEW = 16  # nodes that are asked for members in each poll; those of a larger cluster in turn
 
 
 class Discovery:

@@ -1,9 +1,10 @@
 """What a node tells of its own configuration: how clients log in to it, and its datacenter and rack.
 
 Each node has a configuration of its own, so no node can answer for another: `auth_read_consistency_level` and the
-authenticator may be changed on one node after the other, and a file of the snitch may differ on one of them. Nodes are
-asked how clients log in within the request in which they are asked for the members that they know. After the ring was
-read they are asked where they place themselves and, in a small cluster, all other nodes.
+authenticator may be changed on one node after the other, and a file of the snitch may differ on one of them. How
+clients log in is asked within the request that a node gets in each poll: at first and after a restart, until the node
+has told everything, and later once in a while. After the ring was read, nodes are asked where they place themselves
+and, in a small cluster, all other nodes.
 """
 
 from __future__ import annotations
