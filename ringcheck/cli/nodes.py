@@ -102,7 +102,7 @@ def _stops(
 
     try:
         holders = cluster.holders(seen)
-        recorded = bool(cluster.target.from_)
+        recorded = cluster.recorded
         keeper = Gatekeeper(seen, cluster.policy(), cluster.gate(), holders, recorded=recorded)
         return stop_answers(keeper, addresses), ""
     except RingcheckError as error:

@@ -142,7 +142,7 @@ class Readings:
 
     @property
     def _recorded(self) -> bool:
-        return bool(self.cluster.target.from_)
+        return self.cluster.recorded
 
     def _decision(self, seen: Snapshot) -> Decision:
         from ringcheck.core.gate import Gatekeeper

@@ -260,6 +260,13 @@ class ChosenCluster:
 
     # What is seen
 
+    @property
+    def recorded(self) -> bool:
+        """Whether it is read from a recording, by an option or by the configuration."""
+        from ringcheck.sources import is_recorded
+
+        return bool(self.target.from_) or (self.configured is not None and is_recorded(self.configured))
+
     def source(self) -> Source:
         """A source that polls the cluster.
 

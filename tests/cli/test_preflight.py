@@ -92,6 +92,20 @@ def test_what_is_allowed_is_recorded(capsys: pytest.CaptureFixture[str]) -> None
     assert (document["decision"], blocks) == ("safe", [False])
 
 
+def test_a_configured_recording_is_one_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cluster with `replay:` can't show what needs live nodes, and the decision says so as with --from."""
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    (recordings / "0.json").write_text(Path(HEALTHY).read_text())
+    config = tmp_path / "ringcheck.yaml"
+    config.write_text(f"clusters:\n  blogs:\n    replay: {{directory: {recordings}}}\n")
+    left_out = []
+    for source in (["--from", HEALTHY], ["-C", str(config)]):
+        run(["preflight", *source, "--format", "json", "10.0.0.1"])
+        left_out.append(json.loads(capsys.readouterr().out)["left_out"])
+    assert left_out[0] == left_out[1] != []
+
+
 class Clock:
     """Time that passes only while something sleeps."""
 
