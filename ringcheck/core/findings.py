@@ -404,6 +404,11 @@ class Finding:
         """Its row in the table."""
         return kind_of(self.code)
 
+    @property
+    def count(self) -> int:
+        """Findings that it stands for: one, or `more` if it counts those that are left out."""
+        return max(1, self.more)
+
 
 def noted(code: str, subject: str, summary: str, detail: str = "", *, share: float = 0.0) -> Finding:
     """A finding with the severity that the table has for it.

@@ -248,7 +248,7 @@ def _findings(verdict: Verdict, most: int | None = None) -> Iterator[Line]:
             yield _marked(severity, f" {code}: {finding.summary}", "  ")
             if finding.detail:
                 yield _plain(f"    {finding.detail}")
-        if more := sum(max(1, finding.more) for finding in alike[most:] if most is not None):
+        if more := sum(finding.count for finding in alike[most:] if most is not None):
             yield _marked(severity, f" {code}: {more} more like these", "  ")
 
 

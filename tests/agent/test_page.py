@@ -313,6 +313,19 @@ def test_the_page_of_a_huge_cluster_is_bounded() -> None:
     assert "dc1 r0 125 125 0" in text
 
 
+def test_findings_that_are_left_out_are_counted() -> None:
+    """The last finding of a kind stands for those left out: the closed section counts them as the headline does."""
+    verdict = reading("10.0.0.1").verdict
+    assert verdict
+    [loss] = [finding for finding in verdict.findings if finding.code == "unavailable"][:1]
+    alike = (*[replace(loss, subject=f"k{number}") for number in range(20)], replace(loss, more=60))
+    note = next(finding for finding in verdict.findings if finding.severity is Severity.OK)
+    notes = (*[note] * 20, replace(note, more=7))
+    text = shown(reading(verdict=replace(verdict, findings=alike + notes)))
+    assert "72 more findings" in text
+    assert "27 notes" in text
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h")])
 def test_ages_are_short(seconds: float, text: str) -> None:
     """The script formats ages in the same way."""
