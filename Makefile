@@ -2,7 +2,7 @@
 #   make demo    what ringcheck does, on an embedded cluster
 #   make test    lint, types and all tests
 # While you work on the code:
-#   make quick   lint, types and the tests that are not slow, in one to two and a half minutes on two free cores
+#   make quick   lint, types and the tests that are not slow, in less than a minute on two free cores
 
 PYTHON ?= python3
 VENV := .venv

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from typing import TYPE_CHECKING
+import socket
+from http.server import HTTPServer
+from pathlib import Path
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+
+HERE = Path(__file__).parent
 
 # A factor for the number of examples of each test. Up to 1, every run makes the same examples, so that a failure can be
 # repeated anywhere; above 1, every run makes new ones.
@@ -29,9 +36,43 @@ settings.register_profile("more", max_examples=examples(100), deadline=None, pri
 settings.load_profile("ci" if FACTOR <= 1 else "more")
 
 
+# No test waits for the host's resolver, which may take 5 s to fail: servers don't look up the name of their address,
+# and names under .invalid, which RFC 2606 reserves, are refused as glibc refuses unknown ones.
+look_up = socket.getaddrinfo
+
+
+def _bind(server: HTTPServer) -> None:
+    TCPServer.server_bind(server)
+    server.server_name, server.server_port = str(server.server_address[0]), server.server_address[1]
+
+
+def _look_up(host: bytes | str | None, *args: Any, **more: Any) -> Any:
+    if isinstance(host, str) and host.endswith(".invalid"):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    return look_up(host, *args, **more)
+
+
+HTTPServer.server_bind = _bind  # type: ignore[assignment, method-assign]
+socket.getaddrinfo = _look_up
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search the modules and tests for garbage neither while they are made nor later: they stay until the end."""
+    gc.disable()
+    collected = yield
+    gc.enable()
+    gc.freeze()
+    return collected
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first: if one of them began last, a parallel run would wait for it alone."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Put the long files first: if one of them began last, a parallel run would wait for it alone.
+
+    Then the files beside this one. They share what they parse of all code; at the end of a run, idle workers would
+    take some of them over and parse it again.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("long") is None, item.path.parent != HERE))
 
 
 @pytest.fixture(autouse=True)

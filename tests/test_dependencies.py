@@ -147,6 +147,7 @@ def test_the_supported_pythons_are_those_that_are_locked() -> None:
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared() -> None:
     """The program declares each library that it imports, even if another library would install it."""
     names = set().union(*map(imported, texts().values())) - sys.stdlib_module_names

@@ -30,6 +30,7 @@ def examples() -> list[tuple[str, str, str]]:
     return [(page.name, *found) for page in PAGES for found in EXAMPLE.findall(page.read_text())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "command", "output"), examples())
 def test_examples_run(
     page: str, command: str, output: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

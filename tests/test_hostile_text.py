@@ -71,6 +71,7 @@ def test_one_line_is_printable_bounded_and_encodable(text: str) -> None:
     assert one_line(" two  w\u00f6rds\n") == "two w\u00f6rds"
 
 
+@pytest.mark.slow
 @hostile
 @pytest.mark.parametrize(
     "error", [DataError, ZeroDivisionError, OSError, UnicodeError], ids=lambda error: str(error.__name__)
@@ -96,6 +97,7 @@ def test_an_error_in_one_line(
     assert (line.count("\n"), other, line[:10]) == (1, "", "UNKNOWN - ")
 
 
+@pytest.mark.slow
 @hostile
 @pytest.mark.parametrize("command", ["check", "health", "ring", "snapshot", "watch"])
 def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,6 +125,7 @@ def test_a_terminal_of_any_encoding(encoding: str, argument: bytes) -> None:
         safe(line.decode("utf-8" if encoding == "ascii" else encoding))  # click takes ASCII for UTF-8
 
 
+@pytest.mark.slow
 @hostile
 @pytest.mark.parametrize("words", [["check"], ["check", "-vv"], ["health"], ["watch", "--plain", "--count", "1"]])
 def test_a_verdict_on_stdout(words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +171,7 @@ def test_a_page(text: str) -> None:
         assert len(shown) < 100_000
 
 
+@pytest.mark.slow
 @hostile
 def test_a_picture(text: str) -> None:
     """It is well-formed, which a NUL or a surrogate would prevent."""

@@ -34,6 +34,7 @@ def plain(page: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_each_command_has_a_page_with_all_of_its_help(folder: Path) -> None:
     """Every option with its text, and every sentence of the description; subcommands have pages of their own."""
     known = {"ringcheck.1"}

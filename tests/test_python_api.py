@@ -106,6 +106,7 @@ def test_a_live_cluster_is_asked_each_time(folder: Path) -> None:
         assert len(cluster.plan().batches) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
@@ -129,6 +130,7 @@ def test_wrong_arguments(folder: Path, wrong: object, text: str) -> None:
         wrong()
 
 
+@pytest.mark.slow
 def test_a_silent_cluster_is_an_error(folder: Path) -> None:
     """An error is raised instead of a verdict."""
     assert folder.exists()

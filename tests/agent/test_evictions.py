@@ -163,6 +163,7 @@ def house(folder: Path, **settings: Any) -> Iterator[House]:
         yield House(cluster, api, agent, found, served.url)
 
 
+@pytest.mark.slow
 def test_a_pod_may_go_and_the_next_must_wait(tmp_path: Path) -> None:
     """The grant takes a lease, so that the second pod is refused; the first is released once it has started again."""
     with house(tmp_path) as home:
@@ -185,6 +186,7 @@ def test_a_pod_may_go_and_the_next_must_wait(tmp_path: Path) -> None:
         assert home.api.paths[0] == "/api/v1/namespaces/cassandra/pods/cassandra-0"
 
 
+@pytest.mark.slow
 def test_a_lease_of_a_pod_that_was_not_evicted_stays(tmp_path: Path) -> None:
     """The node serves, but it has not restarted since the lease was taken: its eviction may still follow."""
     with house(tmp_path) as home:
@@ -195,6 +197,7 @@ def test_a_lease_of_a_pod_that_was_not_evicted_stays(tmp_path: Path) -> None:
         assert len(home.leases()) == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:
     """The gate answers, but takes no lease, whether the webhook or the eviction itself is marked as a dry run."""
     with house(tmp_path) as home:
@@ -224,6 +227,7 @@ def test_evictions_of_other_pods_are_allowed(tmp_path: Path) -> None:
         assert home.api.paths == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fail", "allowed"), [("closed", False), ("open", True)])
 def test_what_is_not_known_is_decided_by_the_configuration(tmp_path: Path, fail: str, *, allowed: bool) -> None:
     """It decides about unknown pods, a refusing API and a cluster that can't be polled; unsafe is always refused."""
@@ -276,6 +280,7 @@ def test_nodes_are_found_by_their_host_name(tmp_path: Path, monkeypatch: pytest.
         assert home.api.paths == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/wrong", "/", f"/{SECRET}x", ""])
 def test_the_path_has_a_secret(tmp_path: Path, path: str) -> None:
     """A client that does not know the secret path can't take a lease."""

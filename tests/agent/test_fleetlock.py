@@ -105,6 +105,7 @@ def three_racks(tmp_path: Path) -> Iterator[House]:
         yield home
 
 
+@pytest.mark.slow
 def test_nodes_of_one_rack_at_a_time_are_granted(three_racks: House) -> None:
     """Another node of the same rack may stop too; a node of another rack must wait for the release."""
     home = three_racks
@@ -124,6 +125,7 @@ def test_nodes_of_one_rack_at_a_time_are_granted(three_racks: House) -> None:
     assert home.ask(1).kind == "granted"
 
 
+@pytest.mark.slow
 def test_a_repeated_request_is_decided_on_anew(three_racks: House) -> None:
     """The lease keeps its start time, but each answer of 200 means that the stop is safe now."""
     home = three_racks
@@ -167,7 +169,8 @@ def polls(home: House) -> int:
     return sum(reading.polls.counts) if reading else 0
 
 
-@pytest.mark.parametrize("away", ["down", "drain", pytest.param("pause", marks=pytest.mark.slow), "gossip_off"])
+@pytest.mark.slow
+@pytest.mark.parametrize("away", ["down", "drain", "pause", "gossip_off"])
 def test_a_lock_is_kept_until_the_node_is_back(three_racks: House, away: str) -> None:
     """The client reports a steady state too early: its node is killed, drained, hanging, or out of gossip."""
     home = three_racks
@@ -288,6 +291,7 @@ def test_a_client_configured_as_an_unknown_node_is_refused(tmp_path: Path) -> No
         assert home.owners() == set()
 
 
+@pytest.mark.slow
 def test_nothing_is_granted_while_the_cluster_can_t_be_read(three_racks: House) -> None:
     """If no Jolokia answers, both operations get 503, and the lease is unchanged."""
     home = three_racks
@@ -441,6 +445,7 @@ def test_concurrent_requests_are_granted_safely(tmp_path: Path) -> None:
         assert {node for node, _ in home.owners()} == stopping
 
 
+@pytest.mark.slow
 def test_each_change_is_logged_once(three_racks: House) -> None:
     """A refused client repeats its request for days: only each grant and each release is logged."""
     home = three_racks
@@ -461,6 +466,7 @@ def test_each_change_is_logged_once(three_racks: House) -> None:
     assert home.logged()[1]["why"].startswith(f"{home.address(0)} is under the restart lease of fleetlock host-0")
 
 
+@pytest.mark.slow
 def test_over_http(three_racks: House) -> None:
     """Only POST requests with a JSON document of bounded size are accepted."""
     home = three_racks
@@ -601,6 +607,7 @@ def test_every_kind_is_documented() -> None:
     assert {kind: int(status) for kind, status in rows} == KINDS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "kind"), [(1, "unsafe"), (3, "granted")])
 def test_a_host_that_reboots_stops_all_nodes_at_its_address(
     three_racks: House, monkeypatch: pytest.MonkeyPatch, other: int, kind: str
@@ -622,6 +629,7 @@ def test_a_host_that_reboots_stops_all_nodes_at_its_address(
     assert home.owners() == {(home.address(0), pod.owner)}
 
 
+@pytest.mark.slow
 def test_a_dead_node_at_the_address_of_a_host_gets_no_lease(
     three_racks: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_pages_of_other_origins_can_t_post(world: World, headers: dict[str, str]
     assert answer.status_code == status, answer.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -154,6 +155,7 @@ def test_any_name_is_accepted_on_other_addresses() -> None:
     assert not guard._host_is_ours({"server": ("127.0.0.1", 9742)}, "monitor.example")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["/", f"/clusters/{NAME}", "/metrics", "/events", "/api/v1/clusters", "/nowhere", "/clusters/none"]
 )
@@ -171,6 +173,7 @@ def test_every_answer_has_the_security_headers(world: World, path: str) -> None:
     assert "Server" not in headers
 
 
+@pytest.mark.slow
 def test_pages_comply_with_their_policy(world: World) -> None:
     """Pages have no inline style, script or event handler, and load nothing from other hosts."""
     for path in ("/", f"/clusters/{NAME}", "/clusters/none"):

@@ -54,6 +54,7 @@ def kinds(world: World, **parameters: Any) -> list[str]:
     return [entry["kind"] for entry in asked(world, **parameters)["entries"]]
 
 
+@pytest.mark.slow
 def test_the_history_has_what_happened(world: World) -> None:
     """It has the severity, the node and the gate's answer, newest first."""
     entries = asked(world, limit=1000)["entries"]
@@ -66,6 +67,7 @@ def test_the_history_has_what_happened(world: World) -> None:
     assert [entry["id"] for entry in entries] == sorted((entry["id"] for entry in entries), reverse=True)
 
 
+@pytest.mark.slow
 def test_pages_of_the_history(world: World) -> None:
     """In both directions, all pages together have every entry."""
     for order in ("newest", "oldest"):
@@ -81,6 +83,7 @@ def test_pages_of_the_history(world: World) -> None:
         assert found == whole
 
 
+@pytest.mark.slow
 def test_bounds_of_the_history(world: World) -> None:
     """The history can be limited to times and kinds of entries; Grafana's times in milliseconds are understood."""
     assert kinds(world, since="2126-01-01T00:00:00Z") == []

@@ -103,6 +103,7 @@ def test_what_changes_is_judged_anew(change: str, monkeypatch: pytest.MonkeyPatc
     assert len(judged) == 5
 
 
+@pytest.mark.slow
 def test_any_order_of_changes_gives_the_judgements_that_are_made_anew() -> None:
     """The times of snapshots also go back, as they do when a clock is set."""
     rng = random.Random(1)  # noqa: S311 - no secret

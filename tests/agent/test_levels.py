@@ -116,6 +116,7 @@ def notes(reading: Reading, code: str) -> list[str]:
     return [finding.summary for finding in reading.verdict.findings if finding.code == code]
 
 
+@pytest.mark.slow
 def test_rules_follow_the_queries_of_each_datacenter() -> None:
     """Default levels apply at first; a level in use is watched at once in its datacenter, and lowered only later."""
     with scene() as world:
@@ -139,6 +140,7 @@ def test_rules_follow_the_queries_of_each_datacenter() -> None:
         assert change == "clients use LOCAL_ONE in dc2, before LOCAL_QUORUM in dc1, LOCAL_ONE in dc2"
 
 
+@pytest.mark.slow
 def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
     """Two of three nodes down are critical in the datacenter that uses LOCAL_QUORUM; elsewhere they are a warning."""
     with scene() as world:
@@ -251,6 +253,7 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
         assert second.stop(PATIENCE)
 
 
+@pytest.mark.slow
 def test_a_change_is_an_event_and_an_entry_of_the_history(tmp_path: Path) -> None:
     """This holds for a rise and for a fall; an agent that starts while a change is still shown repeats neither."""
     clock, path = Clock(), tmp_path / "state.db"

@@ -239,6 +239,7 @@ def test_the_end_is_reported(number: int, hangs: bool, ours: Clusters, tmp_path:
         assert line.endswith(f"clean={not hangs}")
 
 
+@pytest.mark.slow
 def test_a_service_that_can_t_start_is_never_ready(ours: Clusters, tmp_path: Path) -> None:
     """With an unusable configuration the service exits with 3 and prints the reason."""
     ours.path.write_text("clusters: {}\n")

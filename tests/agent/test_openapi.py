@@ -79,6 +79,7 @@ def described(world: World) -> BaseSchema:
     return schemathesis.openapi.from_url(world.url(PATH))
 
 
+@pytest.mark.slow
 def test_the_description_is_valid(world: World) -> None:
     """It is valid OpenAPI 3.1, and equals what the table generates."""
     from openapi_spec_validator import OpenAPIV31SpecValidator

@@ -418,6 +418,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_is_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Page and metrics are available again within a second."""
     troubles, real = list[Exception](), uvicorn.Server.on_tick

@@ -61,6 +61,7 @@ def ended(connection: socket.socket) -> bool:
 # Addresses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("listen", "url"),
     [("127.0.0.1:0", "http://127.0.0.1:"), ("[::1]:0", "http://[::1]:"), ("localhost:0", "http://"), (":0", "http://")],
@@ -177,6 +178,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(world: World, tmp_path:
             served.reload()
 
 
+@pytest.mark.slow
 def test_the_server_notices_changed_files(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No signal is needed."""
     monkeypatch.setattr(server, "LOOK", 0)
@@ -214,6 +216,7 @@ def test_idle_handshakes_end_and_do_not_delay_a_scrape(
         assert all(map(ended, idle))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -316,6 +319,7 @@ def test_events_of_one_cluster_leave_out_the_others(world: World, monkeypatch: p
         assert list(islice(lines, 6)) == ["retry: 2000", "data: 0", *["event: alive", "data:"] * 2]
 
 
+@pytest.mark.slow
 def test_a_quiet_stream_sends_that_it_is_alive(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a browser can distinguish a quiet stream from a lost connection."""
     monkeypatch.setattr(monitoring, "ALIVE_SECONDS", 0)
@@ -332,6 +336,7 @@ def test_a_client_that_leaves_a_busy_stream_is_noticed(world: World, monkeypatch
         assert requests.get(f"{world.served.url}/metrics", timeout=30).ok
 
 
+@pytest.mark.slow
 def test_streams_are_bounded_and_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Browsers then reconnect by themselves; a client above the limit gets the time for its next attempt."""
     monkeypatch.setattr(monitoring, "STREAMS", 1)

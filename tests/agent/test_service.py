@@ -289,6 +289,7 @@ def test_a_listener_that_raises_or_hangs_affects_no_other(world: World) -> None:
     assert [sum(reading.polls.counts) for reading in published[:news]] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_listener_gets_the_last_reading(world: World) -> None:
     """A reading from before the stop is still delivered."""
     free, published = threading.Event(), []
@@ -355,6 +356,7 @@ def test_a_call_about_a_removed_cluster_returns_soon(world: World, hangs: Hangs)
         hangs.free.set()
 
 
+@pytest.mark.slow
 def test_a_new_interval_keeps_the_reading_and_polls_at_once(world: World) -> None:
     """The watch goes on, and the longer pause from before the reload does not count as a hanging poll."""
     clock = Clock()

@@ -91,6 +91,7 @@ def test_the_age_of_a_verdict_counts_from_the_start_of_its_poll(world: World, mo
     assert not watch.present().fresh
 
 
+@pytest.mark.slow
 def test_the_verdict_is_kept_while_no_node_answers(world: World) -> None:
     """The error is shown, all nodes are suspects, none may restart; later the verdict is old."""
     watch = world.watch()
@@ -115,6 +116,7 @@ def test_the_verdict_is_kept_while_no_node_answers(world: World) -> None:
     assert (back.error, back.fresh, back.suspects, severity(back)) == (None, True, frozenset(), Severity.OK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults", [("status",) * 3, ("refuse", "status", "status"), ("reset", "hang", "status"), ("html", "hang", "reset")]
 )
@@ -144,6 +146,7 @@ def test_a_configuration_error_makes_no_suspects(world: World, monkeypatch: pyte
     assert (failed.error, failed.suspects) == ("the password can't be read", frozenset())
 
 
+@pytest.mark.slow
 def test_a_killed_node_is_first_a_suspect_then_down(world: World) -> None:
     """It is a suspect while its peers still see it up, and no longer once they see it down."""
     watch = world.watch()
@@ -169,6 +172,7 @@ def test_a_killed_node_is_first_a_suspect_then_down(world: World) -> None:
     assert (reading.suspects, severity(reading)) == (frozenset(), Severity.OK)
 
 
+@pytest.mark.slow
 def test_a_paused_node_is_a_suspect(world: World) -> None:
     """It accepts connections and never answers; the poll ends in time with the data of the others."""
     watch = world.watch(2.0)
@@ -179,6 +183,7 @@ def test_a_paused_node_is_a_suspect(world: World) -> None:
     assert reading.error is None
 
 
+@pytest.mark.slow
 def test_a_node_that_never_answered_is_no_suspect(world: World) -> None:
     """Its Jolokia may not be installed: that is a finding, but does not mean that the node died."""
     world.simulated.set_fault(1, Fault("refuse"))
@@ -206,6 +211,7 @@ def test_a_node_that_comes_up_without_jolokia_is_no_suspect(world: World) -> Non
     assert reading.suspects == frozenset()
 
 
+@pytest.mark.slow
 def test_a_suspect_stays_one_through_a_blind_poll(world: World) -> None:
     """A poll without a usable view can't tell whether a node is up; the next one suspects the node again."""
     watch = world.watch()
@@ -265,6 +271,7 @@ def test_contact_points_of_two_clusters_are_an_error() -> None:
     assert (reading.verdict, reading.fresh, reading.suspects) == (None, False, frozenset())
 
 
+@pytest.mark.slow
 def test_memory_for_past_states_is_freed(world: World) -> None:
     """Only what was computed for the last set of down nodes, and for all nodes up, is kept."""
     watch = world.watch()
@@ -360,6 +367,7 @@ def test_a_node_under_a_lease_counts_as_down(world: World, tmp_path: Path) -> No
     assert reading.restart_safe == frozenset()
 
 
+@pytest.mark.slow
 def test_unknown_leases_lower_nothing_and_block_all_restarts(world: World, tmp_path: Path) -> None:
     """While the record can't be read, holders and safe nodes are None, and not empty."""
     cluster = held(world, tmp_path, 1)
@@ -392,6 +400,7 @@ def leases_in(reading: Reading) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_leases_are_read_while_no_node_answers(world: World, tmp_path: Path) -> None:
     """From the first poll on they show the holder, its release and a broken store; before it nothing is exported."""
     world.all_go(Fault("refuse"))

@@ -258,6 +258,7 @@ def test_an_answer_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [cache.get(new, ("a", "y"), make) for _ in range(2)] == [b"4", b"5"]
 
 
+@pytest.mark.slow
 def test_slow_answers_do_not_delay_a_scrape(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred plans at once still leave threads for the metrics; requests above the limit get 503."""
     leave = threading.Event()
@@ -281,6 +282,7 @@ def test_slow_answers_do_not_delay_a_scrape(world: World, monkeypatch: pytest.Mo
 # Old verdicts
 
 
+@pytest.mark.slow
 def test_a_dead_node_is_listed_apart_from_nodes_that_may_stop(tmp_path: Path) -> None:
     """It may be started; the nodes that are up may not be stopped meanwhile, and the page shows why."""
     with watched(tmp_path) as world:
@@ -305,6 +307,7 @@ def test_an_old_reading_lists_no_node_that_may_restart() -> None:
     assert (old_listed["restart_safe"], old_listed["restart_cures"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_wrong_name_in_accept_does_not_affect_the_verdict(tmp_path: Path) -> None:
     """The gate refuses every node, and the page shows what to correct; the cluster's health is still shown."""
     with watched(tmp_path, gate={"settle": "0s", "accept": ["order"]}) as world:
@@ -396,6 +399,7 @@ def test_a_request_can_t_relax_the_configured_gate(name: str, gate: Gate) -> Non
     assert preflight.wish_of({"nodes": ["a"], name: True}, lax).gate == gate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -652,6 +656,7 @@ def test_a_mistyped_cluster_is_suggested(world: World) -> None:
     assert "Did you mean" not in world.get("/clusters/entirely-different").text
 
 
+@pytest.mark.slow
 def test_the_pages_have_what_the_configuration_adds(tmp_path: Path) -> None:
     """They show labels, the dashboard in Grafana, and the operator's own page about a finding."""
     labels = {"team": "payments"}
@@ -666,6 +671,7 @@ def test_the_pages_have_what_the_configuration_adds(tmp_path: Path) -> None:
         assert "0 of 1 cluster with" in world.get("/?filter=team%3Dsearch").text
 
 
+@pytest.mark.slow
 def test_the_picture_is_of_the_keyspace_in_the_headline(tmp_path: Path) -> None:
     """It is not the first keyspace by name that is equally bad."""
     with watched(tmp_path, nodes=6) as world:
@@ -682,6 +688,7 @@ def summary(world: World) -> str:
     return str(world.get("/api/v1/clusters").json()["clusters"][0]["summary"])
 
 
+@pytest.mark.slow
 def test_the_page_of_a_cluster_that_is_not_reached_says_what_was_tried(tmp_path: Path) -> None:
     """It has the contact points' URLs, the time of the next poll, and the command that finds the cause."""
     url = f"http://{{address}}:{free_port()}/jolokia"

@@ -150,6 +150,7 @@ def test_each_webhook_gets_what_it_wants(tmp_path: Path) -> None:
 # ---- the queue ----
 
 
+@pytest.mark.slow
 def test_a_dead_receiver_loses_nothing(tmp_path: Path) -> None:
     """After an hour all events arrive, in order within each cluster, each with the id of its first attempt."""
     clock, receiver = Clock(), Receiver()

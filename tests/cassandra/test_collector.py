@@ -252,6 +252,7 @@ def test_a_node_without_gossip(driver: Driver, polls: Callable[[], Snapshot]) ->
     assert view(seen, driver.address(1)).outcome == "ok"
 
 
+@pytest.mark.slow
 def test_a_paused_node(driver: Driver, polls: Callable[[], Snapshot]) -> None:
     """Its Jolokia accepts connections and never answers: its view is unreachable at once, whatever its peers see."""
     polls()

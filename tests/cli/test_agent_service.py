@@ -121,6 +121,7 @@ def test_sigterm_ends_it(tmp_path: Path) -> None:
         assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) -> None:
     """The start ends with one line on standard error, and exit code 3."""
     done = subprocess.run(
@@ -132,6 +133,7 @@ def test_a_file_that_can_not_be_used_is_an_error_at_the_start(tmp_path: Path) ->
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
     """The next line has the configured format; the log says that the new `listen` needs a restart."""
     with agent(tmp_path) as (_, service):
@@ -145,6 +147,7 @@ def test_a_reload_changes_the_log_but_not_the_address(tmp_path: Path) -> None:
         assert service.get("/-/ready").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "warns"),
     [("127.0.0.1", False), ("0.0.0.0", True)],  # noqa: S104 - what is warned of
@@ -166,6 +169,7 @@ def needed_after(service: Service, text: str) -> int:
     return service.log.count("event=restart_needed")
 
 
+@pytest.mark.slow
 def test_a_restart_is_needed_while_the_bound_address_is_not_the_configured_one(tmp_path: Path) -> None:
     """Each reload logs it, until one configures the bound address again."""
     with agent(tmp_path) as (_, service):
@@ -175,6 +179,7 @@ def test_a_restart_is_needed_while_the_bound_address_is_not_the_configured_one(t
         assert [needed_after(service, text) for text in (other, other, good)] == [1, 2, 2]
 
 
+@pytest.mark.slow
 def test_warnings_of_the_configuration_are_logged(tmp_path: Path) -> None:
     """They are those of `config check`, and are logged at the start and at each reload."""
     shadowed = "    monitor: [{keyspaces: ['*'], critical: ONE}, {keyspaces: [orders], critical: ONE}]\n"

@@ -326,6 +326,7 @@ def test_there_are_enough_of_them() -> None:
     assert len({line for line, _ in LINES}) == len(LINES) >= 81
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "text"), LINES, ids=[line for line, _ in LINES])
 def test_a_wrong_command_line(line: str, text: str, stage: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Its line has the next step: on standard output for `check`, `health` and `what-if`, else on standard error."""
@@ -375,6 +376,7 @@ def test_the_next_step_of_a_usage_error_has_its_own_field(
     assert err == f"UNKNOWN - {document['error']}; next: {document['next_step']}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "kind", "command"), JSON, ids=[line for line, *_ in JSON])
 @pytest.mark.parametrize("form", [["--format", "json"], ["--format=json"]], ids=["two words", "one word"])
 def test_an_error_is_a_document_with_format_json(

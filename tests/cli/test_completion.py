@@ -34,6 +34,7 @@ def offered(*words: str, incomplete: str = "") -> list[str]:
 NODES = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "incomplete", "expected"),
     [
@@ -91,6 +92,7 @@ def test_every_placeholder_that_names_something_is_offered() -> None:
     assert {"FILE", "LEVEL", "LEVEL|all", "CODE", "KIND", "[NODE]...", "GLOB", "DC", "RACK", "cluster", "view"} <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell(shell: str) -> None:
     """It is printed with exit code 0, and calls this program."""

@@ -197,6 +197,7 @@ def test_a_result_that_is_complete_survives_what_follows_it(checked: Checked) ->
     assert time.monotonic() - begun < LATE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [[], ["--format", "json"], ["-v"], ["-vvv"], ["-k", "nothing"], ["--nonsense"], ["-V"], ["-h"]]
 )
@@ -222,6 +223,7 @@ def test_a_check_reads_standard_input(checked: Checked) -> None:
     assert (done.returncode, done.stdout[:8], done.stderr) == (2, b"CRITICAL", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["w", "a"])
 def test_a_file_as_standard_output(mode: str, checked: Checked, tmp_path: Path) -> None:
     """The line comes after what the file already contains."""
@@ -238,6 +240,7 @@ def test_a_file_as_standard_output(mode: str, checked: Checked, tmp_path: Path) 
     assert (before, line[:8]) == ("before", "CRITICAL")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [[0], [2], [0, 2]])
 def test_closed_descriptors_do_no_harm(closed: list[int], checked: Checked) -> None:
     """The pipes then get the numbers of the closed descriptors."""
@@ -249,6 +252,7 @@ def test_closed_descriptors_do_no_harm(closed: list[int], checked: Checked) -> N
     assert (done.returncode, done.stdout[:8], done.stderr) == (2, "CRITICAL", "")
 
 
+@pytest.mark.slow
 def test_without_a_second_process_the_check_continues(checked: Checked) -> None:
     """The machine allows no further process, or has no fork."""
     for change in ("os.fork = no", "del os.fork", "os.pipe = no"):

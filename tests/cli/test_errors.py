@@ -37,6 +37,7 @@ def recorded(folder: Path, down: Sequence[str] = ()) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("down", "code", "word"),
     [((), 0, "OK"), (("10.0.0.1",), 2, "CRITICAL"), (article.ADDRESSES, 3, "UNKNOWN")],
@@ -152,6 +153,7 @@ def test_questions_that_do_not_fit_are_unknown(
     assert capsys.readouterr().out.startswith(f"UNKNOWN - {line}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "code", "word"), [("unknown", 3, "UNKNOWN"), ("critical", 2, "CRITICAL")])
 def test_unreachable_states_the_result_without_an_answer(
     option: str, code: int, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -372,6 +374,7 @@ def test_without_a_writable_stderr_the_exit_code_is_still_unknown(tmp_path: Path
     assert done.returncode == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["health", "--from", "{}"], ["check", "--nonsense"], ["--help"]])
 def test_a_reader_that_goes_away_causes_no_traceback(words: list[str], tmp_path: Path) -> None:
     """`ringcheck health | head -1` ends without a traceback, and so does a command with an error."""

@@ -95,6 +95,7 @@ def configured(folder: Path, settings: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [True, False])
 @pytest.mark.parametrize("option", [True, False])
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def at_a_terminal(*words: str, **environment: str) -> str:
         return screen.read(65536).decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -62,6 +63,7 @@ def test_lines_fit_a_terminal_and_stay_whole_elsewhere(words: list[str], capsys:
     assert shown.split() == whole.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "word"),
     [

@@ -137,6 +137,7 @@ def test_levels_can_be_named(words: list[str], levels: tuple[str, str], capsys: 
     assert (rule["critical"], rule["warning"]) == levels
 
 
+@pytest.mark.slow
 def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
     """After a wrong answer the question is repeated; the file has the answered level."""
     path = tmp_path / "r.yaml"

@@ -116,6 +116,7 @@ def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None
     assert stage.preflight(first, second) == 2
 
 
+@pytest.mark.slow
 def test_a_lease_is_granted_by_the_configured_gate(stage: Stage) -> None:
     """The settings of the configuration apply without any options."""
     first, second = stage.names[:2]

@@ -135,6 +135,7 @@ def test_exit_codes(arguments: list[str], code: int, first: str, capsys: pytest.
     assert not (out and err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--accept", "blog_1"], ["--accept", "*"], ["10.9.9.9"]])
 @pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN])
 def test_the_document_is_what_its_schema_says(

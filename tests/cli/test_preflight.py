@@ -28,6 +28,7 @@ HEALTHY, ONE_DOWN = (str(SNAPSHOTS / f"article-{name}.json") for name in ("healt
 BOOTSTRAP = ["--action", "bootstrap", "--datacenter"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("snapshot", "nodes", "code", "first"),
     [
@@ -65,6 +66,7 @@ def test_who_may_stop(
     assert not (out and err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "nodes",
     [
@@ -119,6 +121,7 @@ class Clock:
         self.now += seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "readings", "code"),
     [

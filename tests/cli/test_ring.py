@@ -93,6 +93,7 @@ def test_svg_goes_to_stdout_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert text.endswith("</svg>\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "sign"), [("ascii", "o "), ("latin-1", "o "), ("utf-8", "▪ ")])
 def test_signs_depend_on_the_encoding(encoding: str, sign: str, tmp_path: Path) -> None:
     """Only characters that the encoding has are printed."""

@@ -130,6 +130,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), WRONG)
 def test_wrong_options_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
@@ -173,6 +174,7 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("redirect", "why"), [(">&-", "it is closed"), (">/dev/full", "No space left on device")])
 @pytest.mark.parametrize("words", [["--dry-run"], []])
 def test_a_roll_without_a_writable_stdout_touches_no_node(

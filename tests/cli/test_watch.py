@@ -127,6 +127,7 @@ def terminal(
         opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "code"), [("q", 0), ("\x03", 0), (signal.SIGTERM, 0), (signal.SIGHUP, 0)], ids=["q", "^C", "TERM", "HUP"]
 )
@@ -150,6 +151,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
     """A bug prints one line, and the terminal works."""
     with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as tty:
@@ -178,6 +180,7 @@ def test_changes_and_errors_are_shown(tmp_path: Path) -> None:
         assert "; was OK blogs" in tty.plain
 
 
+@pytest.mark.slow
 def test_keys(tmp_path: Path) -> None:
     """Space pauses the polls, and r polls once; unknown keys do nothing."""
     path = tmp_path / "s.json"
@@ -240,6 +243,7 @@ def test_a_pause_ends_the_polls_until_one_is_asked_for() -> None:
     assert not poller.is_alive()
 
 
+@pytest.mark.slow
 def test_control_z_restores_the_terminal_until_watch_continues(tmp_path: Path) -> None:
     """While watch is stopped the shell has its own screen; afterwards watch shows its screen again."""
     with terminal(["--from", record(tmp_path / "s.json")]) as tty:
@@ -255,6 +259,7 @@ def test_control_z_restores_the_terminal_until_watch_continues(tmp_path: Path) -
         assert tty.end() == 0
 
 
+@pytest.mark.slow
 def test_a_count_ends_it(tmp_path: Path) -> None:
     """The exit code is that of the last verdict."""
     with terminal(["--from", record(tmp_path / "s.json", [figures.A, figures.C]), "--count", "2"]) as tty:
@@ -262,6 +267,7 @@ def test_a_count_ends_it(tmp_path: Path) -> None:
         assert ENTER in tty.text
 
 
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_reports(tmp_path: Path) -> None:
     """They contain no escape sequences."""
     with terminal(["--from", record(tmp_path / "s.json"), "--count", "2"], term="dumb") as tty:

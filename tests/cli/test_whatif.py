@@ -179,6 +179,7 @@ def test_a_gap_is_no_low_risk(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Incomplete: smaller losses than these may be an outage\n  no_keyspaces: no keyspace matches blog_9" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [HEALTHY, ONE_DOWN, TWO_DOWN])
 @pytest.mark.parametrize(
     ("arguments", "schema"),

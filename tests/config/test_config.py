@@ -73,6 +73,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_has_an_exact_message(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mistake is reported with file, line, column and a message of its own."""
@@ -91,6 +92,7 @@ def test_a_bad_file_has_an_exact_message(name: str, bad: Path, monkeypatch: pyte
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_both_loaders_report_the_same(name: str, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If PyYAML was built without libyaml, only the reasons why a file is not YAML differ."""
@@ -103,6 +105,7 @@ def test_both_loaders_report_the_same(name: str, bad: Path, monkeypatch: pytest.
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loader", [parsing._LOADER, yaml.SafeLoader])
 @pytest.mark.parametrize("count", [32, 999, 1_000, 1_001, 200_000])
 @pytest.mark.parametrize(("opened", "column"), [("[", 32), ("{a: ", 31 * 4 - 2), ("- ", 32 * 2 - 1)])
@@ -164,6 +167,7 @@ def test_every_message_has_its_file() -> None:
     assert sorted(messages()) == BAD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(BAD) - BEYOND_A_SCHEMA))
 def test_the_schema_refuses_what_it_can(name: str) -> None:
     """An editor with the schema marks the same mistakes, except those listed above."""
@@ -175,6 +179,7 @@ def test_the_schema_refuses_what_it_can(name: str) -> None:
         jsonschema.Draft202012Validator(schema()).validate(document)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", [EXAMPLE, *sorted((EXAMPLE.parent / "conf.d").glob("*.yaml"))], ids=lambda one: one.name
 )
@@ -354,6 +359,7 @@ def test_check_reports_all_mistakes(
     assert capsys.readouterr().out.splitlines() == messages()["several.yaml"]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(data=st.data())
 def test_any_file_is_read_or_reported(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -34,6 +34,7 @@ def test_a_proxy_needs_its_url_only(tmp_path: Path) -> None:
     assert settings.url_of("2001:db8::1") == "service:jmx:rmi:///jndi/rmi://[2001:db8::1]:7199/jmxrmi"
 
 
+@pytest.mark.slow
 def test_a_login_for_jmx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The password comes from a file or from the environment."""
     (tmp_path / "jmx-password").write_text("s3cret\n")

@@ -76,6 +76,7 @@ def loses(cluster: Cluster, case: Case, action: Action, targets: frozenset[str],
     return any(during.unserved(up, one) - case.unserved(live, one) for during in lasting for one in case.operations)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(600))
 @given(clusters(nodes=6, views=2, tables=2), st.sampled_from(LEVELS), st.sampled_from(NAMES[2:]), st.data())
 def test_safe_is_what_trying_shows(drawn: Cluster, level: str, action: Action, data: st.DataObject) -> None:
@@ -117,6 +118,7 @@ def test_safe_is_what_trying_shows(drawn: Cluster, level: str, action: Action, d
         assert alive or orphaned or lost or transient
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(clusters(nodes=6, views=2, tables=2), st.sampled_from(LEVELS), st.data())
 def test_safe_to_leave_is_what_trying_shows(drawn: Cluster, level: str, data: st.DataObject) -> None:

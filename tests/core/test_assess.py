@@ -1012,6 +1012,7 @@ def test_words() -> None:
     assert listed("abcdefg") == "a, b, c, d, e and 2 more"
 
 
+@pytest.mark.slow
 def test_what_a_ring_keeps_is_bounded() -> None:
     """Only the states of the last polls are kept."""
     many = nodes(*["dc1"] * 100)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +81,7 @@ def check_ranges(case: Case, live: Collection[str], state: RingState, rules: Rul
         assert sum(case.space.width(*one) for one in ranges) == sum(case.space.width(*one) for one in lost)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(500))
 @given(clusters())
 def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> None:
@@ -96,6 +98,7 @@ def test_counts_shares_and_ranges_are_the_brute_force_s(cluster: Cluster) -> Non
             assert health.unavailable_share >= case.share(case.failing(live)) - NEAR
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(wide_clusters(), st.data())
 def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, data: st.DataObject) -> None:
@@ -107,6 +110,7 @@ def test_rings_that_are_hardly_touched_are_counted_the_same(cluster: Cluster, da
         check_ranges(case, live, state, rules)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(700))
 @given(clusters(nodes=7), st.data())
 def test_failures_to_outage_are_the_brute_force_s(cluster: Cluster, data: st.DataObject) -> None:

@@ -81,6 +81,7 @@ def written(demand: Demand) -> str:
     return " ".join(map(one, demand.requirements)) or "-"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replication", "behaviour", "level", "need"),
     [(replication, behaviour, level, need) for replication, behaviour, rows in TABLE for level, need in rows.items()],

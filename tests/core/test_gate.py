@@ -62,6 +62,7 @@ def subsets(names: Collection[str]) -> Iterator[frozenset[str]]:
     return (frozenset(some) for size in range(len(names) + 1) for some in combinations(sorted(names), size))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_safe_is_what_trying_shows(cluster: Cluster, level: str, data: st.DataObject) -> None:
@@ -92,6 +93,7 @@ def test_safe_is_what_trying_shows(cluster: Cluster, level: str, data: st.DataOb
         assert not broken
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(views=2, tables=2), st.sampled_from(LEVELS), st.booleans(), st.integers(0, 1))
 def test_one_pass_answers_as_decide_does(cluster: Cluster, level: str, spare: bool, streams: int) -> None:  # noqa: FBT001 - drawn

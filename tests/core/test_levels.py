@@ -67,6 +67,7 @@ def watched(rule: Rule) -> list[str]:
     return sorted(" ".join([tier.name, each.level, *each.clients]) for tier, each in rule.tiers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> None:
     """If the stronger level is served the weaker one is too, so watching only the stronger one hides nothing."""

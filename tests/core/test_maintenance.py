@@ -321,6 +321,7 @@ def test_no_lease_changes_nothing() -> None:
 # ---- over random clusters ----
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.data())
 def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: st.DataObject) -> None:

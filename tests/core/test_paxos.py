@@ -55,6 +55,7 @@ def lost(case: Case, live: frozenset[str], variant: str | None) -> list[set[Inte
     return [replace(case, paxos=paxos).outage(live) for paxos in MAY_BE[variant]]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(mixtures(), SERIAL)
 def test_each_coordinator_is_judged_by_its_own_variant(
@@ -77,6 +78,7 @@ def test_each_coordinator_is_judged_by_its_own_variant(
             assert health.outage == max(len(case.arcs_of(some)) for some in outages)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(mixtures(), SERIAL, st.data())
 def test_a_stop_is_safe_only_for_every_variant_in_use(

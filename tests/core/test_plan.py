@@ -51,6 +51,7 @@ def fewest(names: Collection[str], safe: Callable[[Sequence[str]], bool]) -> int
     return least[frozenset(order)]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(clusters(nodes=6, tables=2), st.sampled_from(LEVELS), st.sampled_from((None, None, 1, 2, 3)), st.booleans())
 def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | None, spare: bool) -> None:  # noqa: FBT001 - drawn
@@ -73,6 +74,7 @@ def test_no_plan_has_fewer_batches(cluster: Cluster, level: str, most: int | Non
     assert made.rule.startswith("fewest: proven") or not made.batches
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(wide_clusters(), st.sampled_from(("QUORUM", "LOCAL_QUORUM", "ONE", "LOCAL_ONE", "SERIAL")), st.data())
 def test_every_batch_is_safe(cluster: Cluster, level: str, data: st.DataObject) -> None:

@@ -227,6 +227,7 @@ def test_require_spare_does_not_concern_the_quorum() -> None:
     assert len(plan(cluster(1, 2, 3), Policy(), gate).batches) == 3
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(st.data())
 def test_safe_nodes_and_plan_agree_with_the_gate(data: st.DataObject) -> None:

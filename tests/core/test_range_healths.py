@@ -33,6 +33,7 @@ def state(seed: int) -> RingState:
     return RingState(Ring.build(["ks"], REPLICATION, rows, 7, moves), LAYOUT, SPACE, down)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", list(Level))
 def test_ranges_stand_as_they_are_counted(level: Level, seed: int) -> None:
@@ -66,6 +67,7 @@ def test_any_needs_nothing() -> None:
     assert (one.required, one.spare, one.condition) == (0, None, "spare")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("level", [Level.LOCAL_QUORUM, Level.QUORUM, Level.EACH_QUORUM, Level.ALL])
 def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,7 @@ def told(verdict: Verdict, keyspace: str, client: str | None) -> LevelVerdict:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(350))
 @given(clusters(views=3, tables=2), levels)
 def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: str) -> None:
@@ -84,6 +86,7 @@ def test_the_worst_view_is_the_one_that_has_lost_most(cluster: Cluster, level: s
     assert (verdict.severity is Severity.CRITICAL) == loud
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(views=3), levels)
 def test_one_view_alone_is_judged_as_in_company(cluster: Cluster, level: str) -> None:
@@ -104,6 +107,7 @@ def gain(cluster: Cluster, level: str, back: Collection[str], node: str) -> Frac
     return max(regained, default=Fraction(0))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(clusters(tables=2), levels)
 def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, level: str) -> None:
@@ -123,6 +127,7 @@ def test_the_first_to_recover_is_the_one_that_restores_most(cluster: Cluster, le
     assert not verdict.recover_first or verdict.recover_first[-1].restores_share > 0
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_breakers_are_the_nodes_whose_stop_loses_a_range(cluster: Cluster, data: st.DataObject) -> None:
@@ -169,6 +174,7 @@ def numbers(level: LevelVerdict) -> object:
     return replace(health, worst_range=None), worst, level.unavailable_ranges
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=2), levels, st.data())
 def test_no_order_matters(cluster: Cluster, level: str, data: st.DataObject) -> None:
@@ -192,6 +198,7 @@ def shuffled(ring: Ring, data: st.DataObject) -> Ring:
     return Ring.build(ring.keyspaces, ring.replication, data.draw(st.permutations(rows)), ring.filler, pending)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> None:
@@ -210,6 +217,7 @@ def test_a_node_more_is_never_worse(cluster: Cluster, data: st.DataObject) -> No
         assert (better.rack_failures_to_outage or 0) >= (worse.rack_failures_to_outage or 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(), st.data())
 def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject) -> None:
@@ -232,6 +240,7 @@ def test_a_range_in_two_parts_is_as_large(cluster: Cluster, data: st.DataObject)
         assert cut.ranges == whole.ranges + 1
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(clusters(views=2, tables=2), levels, st.lists(st.integers(0, 7), min_size=1, max_size=4))
 def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, changes: list[int]) -> None:

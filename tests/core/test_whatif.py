@@ -55,6 +55,7 @@ def level_of(risks: Risk, keyspace: str, client: str | None) -> LevelRisk:
 # Suppositions
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, level: str, data: st.DataObject) -> None:
@@ -204,6 +205,7 @@ def check(losses: Losses[Any], expected: dict[frozenset[object], float]) -> None
     assert [loss.share for loss in losses.worst] == sorted((loss.share for loss in losses.worst), reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(500))
 @given(clusters(nodes=7), st.sampled_from(LEVELS))
 def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str) -> None:
@@ -222,6 +224,7 @@ def test_the_smallest_losses_are_the_brute_force_s(cluster: Cluster, level: str)
         assert level_risk.nodes is not None or risks.gaps
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(clusters(nodes=7, views=3, tables=2), st.sampled_from(LEVELS))
 def test_the_worst_view_counts(cluster: Cluster, level: str) -> None:

@@ -45,6 +45,7 @@ def test_a_level_that_is_added_reaches_the_schemas() -> None:
     assert written["$defs"]["severity"]["enum"] == [severity.name for severity in Severity]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["LOCAL_QUORUM", None, "NODE_LOCAL", ""])
 def test_a_reason_has_a_level_or_none(level: str | None) -> None:
     """The reference to the list of levels still rejects values that are not in it."""

@@ -18,6 +18,7 @@ from tests.documents.pending import with_pending
 from tests.schemas import validate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_a_snapshot_is_read_back_as_it_was(down: tuple[str, ...]) -> None:
     """Writing a snapshot and reading it back changes nothing."""
@@ -40,6 +41,7 @@ def test_a_snapshot_in_pieces_is_the_same_document(rows: int, monkeypatch: pytes
         assert max(map(len, parts)) < 3000 + 90 * rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, "LOCAL_QUORUM", "NODE_LOCAL"])
 def test_the_level_of_logins_is_read_back(level: str | None) -> None:
     """It may be unknown, and snapshots of older releases lack the field."""
@@ -152,6 +154,7 @@ def change(path: str, value: object) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "message"),
     [

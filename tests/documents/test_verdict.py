@@ -21,6 +21,7 @@ from tests.documents.pending import with_pending
 from tests.schemas import validate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_a_verdict_conforms_to_its_schema(down: tuple[str, ...]) -> None:
     """Verdicts of all severities do, with every level and the unavailable ranges."""
@@ -57,6 +58,7 @@ def test_the_numbers_of_the_article() -> None:
     assert document["recover_first"] == [{"node": "10.0.0.1", "restores_share": lost["unavailable_share"]}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", [False, True])
 @pytest.mark.parametrize("down", [(), ("10.0.0.1",), ("10.0.0.1", "10.0.0.2"), article.ADDRESSES])
 def test_a_verdict_is_read_back_as_it_was(down: tuple[str, ...], ranges: bool) -> None:  # noqa: FBT001 - a parameter

@@ -24,6 +24,7 @@ SECONDS = 3.0
 MOST = 150  # cases, within which a planted fault must show
 
 
+@pytest.mark.slow
 def test_no_bent_answer_is_a_crash_a_false_ok_or_unprintable(tmp_path: Path) -> None:
     """Each release has its own cases, the same on every machine: `python -m tests.fuzz` runs more of them."""
     report = fuzzed(2026, SECONDS, tmp_path)
@@ -31,6 +32,7 @@ def test_no_bent_answer_is_a_crash_a_false_ok_or_unprintable(tmp_path: Path) -> 
     assert report.cases
 
 
+@pytest.mark.slow
 def test_a_case_is_the_same_in_every_run(tmp_path: Path) -> None:
     """Thus a failure can be run again, given its seed and its number."""
     reports = [Report(), Report()]

@@ -101,6 +101,7 @@ def fact(path: Path) -> str:
 # What is written
 
 
+@pytest.mark.slow
 def test_what_is_committed_is_in_the_file(path: Path) -> None:
     """Another process can read it at once; soon afterwards it is synced."""
     with kept(path) as file:
@@ -190,6 +191,7 @@ def test_pages_have_every_entry_once(path: Path) -> None:
 # Bounds
 
 
+@pytest.mark.slow
 def test_old_entries_expire_little_by_little(path: Path) -> None:
     """A tenth is removed at a time, so that a clock which is ahead for an hour does not cost the whole history."""
     with closing(database.connected(path)) as connection:

@@ -119,6 +119,7 @@ def test_no_other_answer_is_read_without_h11(answer: bytes) -> None:
         plain_answer(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [*USUAL, *UNUSUAL, *TOO_LARGE])
 def test_an_answer_in_any_pieces_is_read_as_h11_reads_it(answer: bytes) -> None:
     """This includes answers that are cut off."""

@@ -92,6 +92,7 @@ def test_a_broken_body_is_an_error(headers: dict[str, str], text: str, kind: str
         assert (message(error, server.url), error.kind) == (text, kind)
 
 
+@pytest.mark.slow
 @DRIPS
 def test_an_answer_of_single_bytes_ends_at_the_deadline(head: bytes, dripped: bytes) -> None:
     """The deadline is a total: it is not extended by each byte."""
@@ -149,6 +150,7 @@ def test_an_answer_above_the_limit_is_refused() -> None:
         assert len(exchange(server.url, 3.0, body=b"{}", max_bytes=2 * MEBIBYTE)[1]) == 2 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_a_gzip_bomb_is_refused_by_its_decoded_size() -> None:
     """The limit applies to the decoded size; what fits within it is read."""
     headers = {"Content-Encoding": "gzip"}

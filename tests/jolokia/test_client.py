@@ -192,6 +192,7 @@ def test_outcomes_and_bytes_are_counted(asker: Any) -> None:
 # Answers that can't be used.
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize(
     ("raw", "message", "kind"),
@@ -275,6 +276,7 @@ def test_a_status_403_inside_http_200_is_an_answer(asker: Any) -> None:
         assert asker().post(agent.url, READ, soon())["status"] == 403
 
 
+@pytest.mark.slow
 @BOTH
 @DRIPS
 def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped: bytes) -> None:
@@ -284,6 +286,7 @@ def test_a_dripping_answer_ends_at_the_timeout(asker: Any, head: bytes, dripped:
         assert (said(error, url), error.kind) == ("no whole answer within 0.5 s", "unreachable")
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_dripping_handshake_ends_at_the_timeout(asker: Any) -> None:
     """A TLS handshake that never ends does not block a poll either."""
@@ -357,6 +360,7 @@ def test_an_answer_of_100_mb_is_refused_before_it_is_read(asker: Any) -> None:
         asking.close()
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_gzip_bomb_is_refused_by_its_decoded_size(asker: Any) -> None:
     """Compression does not get around the cap, and what fits under it is read."""
@@ -369,6 +373,7 @@ def test_a_gzip_bomb_is_refused_by_its_decoded_size(asker: Any) -> None:
         assert client().post(agent.url, READ, soon())["value"] == []
 
 
+@pytest.mark.slow
 def test_only_a_reply_that_may_be_large_can_have_40_mb() -> None:
     """A decoder of streams gets the ranges of 1,024 nodes with 256 tokens each; no setting allows more."""
     with Agent(raw=body(b" " * (40 * MEBIBYTE))) as agent:

@@ -48,6 +48,7 @@ def test_the_start_time_changes_only_with_a_restart() -> None:
         assert control.started_at(node, host_id, 5.0) > before
 
 
+@pytest.mark.slow
 def test_only_a_refused_connection_at_its_own_address_shows_that_a_node_is_gone() -> None:
     """A reset proves nothing, since a proxy may send it when its node is away; nor does a proxy that is itself away."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -106,6 +106,7 @@ def checked(lab: Lab, raw: Any, contacts: tuple[str, ...], hostile: str, capsys:
 POSITIONS = [pytest.param((ONE,), TWO, id="member"), pytest.param((TWO, ONE), TWO, id="first")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", BODIES)
 @pytest.mark.parametrize(("contacts", "hostile"), POSITIONS)
 def test_a_hostile_body_does_not_hide_an_outage(
@@ -117,6 +118,7 @@ def test_a_hostile_body_does_not_hide_an_outage(
     assert f"1 node down: {THREE}" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", VALUES)
 @pytest.mark.parametrize("name", ["every attribute", "every operation", "every answer"])
 def test_hostile_values_do_not_hide_an_outage(

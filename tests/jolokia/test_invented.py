@@ -112,6 +112,7 @@ def test_few_invented_nodes_are_asked_and_no_outage_is_hidden(
     assert len(dialled) <= MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("naming", [name_ids, name_owners, name_moving])
 @pytest.mark.parametrize(("contacts", "hostile"), POSITIONS)
 def test_a_node_that_names_too_many_is_not_believed(
@@ -163,6 +164,7 @@ def test_a_ring_that_does_not_end_leaves_time_for_another_node(
     assert capsys.readouterr().out.startswith(OUTAGE)
 
 
+@pytest.mark.slow
 def test_only_a_few_strangers_are_located(lab: Lab, dialled: Counter[str]) -> None:
     """A node is asked for the locations of the members that it lists, and of a few that only another node named."""
     name_ids(lab, TWO, 200)

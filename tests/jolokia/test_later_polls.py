@@ -168,6 +168,7 @@ def streams_of(running: Running) -> list[int | None]:
     return [node.streams for node in running.source.poll(4.0, streams=True).nodes]
 
 
+@pytest.mark.slow
 def test_streams_cost_a_request_a_node_and_only_on_request() -> None:
     """A steady poll does not ask; the gate's poll asks each node that answered for the start of its list."""
     lab = Lab()

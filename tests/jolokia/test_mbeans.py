@@ -54,6 +54,7 @@ def calls_of(lab: Lab) -> Iterator[tuple[str, str, str]]:
                 )
 
 
+@pytest.mark.slow
 def test_exactly_the_listed_calls_are_made() -> None:
     """The list of calls has no missing and no unused entry."""
     old = Lab(release="3.0.3")

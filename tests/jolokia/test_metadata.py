@@ -91,6 +91,7 @@ BROKEN: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", BROKEN, ids=range(len(BROKEN)))
 def test_an_answer_of_another_form_costs_no_view(answer: Any) -> None:
     """What can't be understood is unknown; the node's own state and lists still count."""

@@ -352,6 +352,7 @@ def test_a_range_map_becomes_rows_of_node_indexes(padding: int) -> None:
     assert rows({"status": 200, "request": request, "value": value}, padding) == expected
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize(
     ("body", "message"),
@@ -411,6 +412,7 @@ def test_a_streamed_answer_may_not_contradict_itself() -> None:
 LIMIT = 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "rest", "message"),
     [
@@ -441,6 +443,7 @@ def test_a_streamed_answer_that_has_no_end_is_refused(
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("character", ["x", r"\"", r"\\\"", " ", r"\u0041"])
 @pytest.mark.parametrize("padding", [0, 1])
 def test_a_streamed_text_without_an_end_is_refused_at_once(character: str, padding: int) -> None:

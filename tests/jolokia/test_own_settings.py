@@ -48,6 +48,7 @@ def levels_watched(seen: Snapshot) -> dict[str, Severity | None]:
     return {str(level.level): level.severity for level in auth.levels} if auth else {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", list(permutations(["LOCAL_ONE", "LOCAL_QUORUM", "QUORUM"])))
 @pytest.mark.parametrize("contact", [ONE, THREE])
 def test_logins_are_watched_at_the_level_of_every_node(levels: Sequence[str], contact: str) -> None:
@@ -58,6 +59,7 @@ def test_logins_are_watched_at_the_level_of_every_node(levels: Sequence[str], co
     assert levels_watched(seen) == dict.fromkeys(("QUORUM", "LOCAL_QUORUM", "LOCAL_ONE"), Severity.OK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_logins", range(3))
 @pytest.mark.parametrize("contact", [ONE, TWO, THREE])
 def test_logins_are_watched_if_one_node_asks_for_them(with_logins: int, contact: str) -> None:
@@ -279,6 +281,7 @@ def test_a_level_that_a_node_does_not_report_may_be_the_default() -> None:
         assert levels_watched(running.poll()) == {"LOCAL_ONE": Severity.OK}
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_does_not_end_the_watch_on_logins() -> None:
     """An authenticator that only AuthProperties shows is invisible from the restart to the first login."""
     made = lab(["LOCAL_QUORUM"] * 3)
@@ -363,6 +366,7 @@ def test_the_source_of_the_ring_may_be_the_one_that_is_wrong(operation: str, own
     assert not any(gatekeeper.decide((node.address,)).decision == "safe" for node in seen.nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

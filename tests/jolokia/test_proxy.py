@@ -285,6 +285,7 @@ FAILURES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("status", "kind", "error", "state", "line"), [case[1:] for case in FAILURES],
                          ids=[case[0] for case in FAILURES])  # fmt: skip
 @pytest.mark.parametrize("prefix", [True, False], ids=["2.2", "2.6"])

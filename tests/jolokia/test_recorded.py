@@ -39,7 +39,6 @@ STARTS = [item for item in SEQUENCES if "startup" in item.state and item.address
 WHOLE = [
     pair for pair in CLUSTERS if "startup" not in pair[1] and pair[1] not in {"joining-sequence", "sigterm-stopped"}
 ]
-HANGING = {"leaving", "sigstopped"}  # states with a node that does not answer: each takes two times PATIENCE
 
 
 def named(item: object) -> str:
@@ -66,6 +65,7 @@ def shape(name: str, value: Any, members: NodeIndexes) -> object:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recording", recordings(), ids=named)
 def test_every_recorded_item_is_decoded(recording: Recording) -> None:
     """Every recorded answer becomes a value of the right form or an error of one line; no other exception is raised."""
@@ -132,10 +132,8 @@ DISCARDED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("line", "state"),
-    [pytest.param(*one, marks=[pytest.mark.slow] if one[1] in HANGING else [], id=named(one)) for one in WHOLE],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("line", "state"), [pytest.param(*one, id=named(one)) for one in WHOLE])
 def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
     """Only the view of a serving node counts; any other has a reason, and a silent node has no view."""
     snapshot = snapshot_of(line, state)
@@ -153,6 +151,7 @@ def test_a_recorded_state_gives_the_right_views(line: str, state: str) -> None:
     assert snapshot.partitioner == "Murmur3Partitioner"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_a_healthy_cluster_is_complete(line: str) -> None:
     """Names, locations, releases, tokens, views and rings are as the README of the recordings states them."""
@@ -178,6 +177,7 @@ def test_a_healthy_cluster_is_complete(line: str) -> None:
     assert len({id(ring.tokens) for ring in snapshot.rings}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_the_rings_are_those_of_the_recording(line: str) -> None:
     """The replicas of every range are the recorded ones, in the recorded order."""
@@ -261,6 +261,7 @@ def test_recorded_ranges_that_no_node_gains_are_not_pending() -> None:
     assert not any(ring.pending for ring in snapshot_of(SIX, "joined").rings)
 
 
+@pytest.mark.slow
 def test_a_recorded_loss_of_the_metadata_quorum_is_judged() -> None:
     """With two of the three members killed there is a WARNING, and only those two may stop."""
     killed, lost = snapshot_of(SIX, "killed"), snapshot_of(SIX, "metadata-quorum-lost")

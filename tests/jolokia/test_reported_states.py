@@ -115,6 +115,7 @@ def with_peers_down() -> Lab:
     return lab
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lab", [with_stale_addresses(), with_a_ring_of_its_own(), with_peers_down()])
 @pytest.mark.parametrize("contacts", [(TWO,), (ONE, TWO), (TWO, ONE)])
 def test_the_clients_of_an_isolated_coordinator_have_an_outage(lab: Lab, contacts: tuple[str, ...]) -> None:
@@ -142,6 +143,7 @@ def test_the_node_behind_a_stale_address_is_reported() -> None:
 # Members
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knowing", [(), (TWO, FOUR)])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_dead_token_owner_without_host_id_is_down(knowing: tuple[str, ...], listed: bool) -> None:  # noqa: FBT001 - drawn

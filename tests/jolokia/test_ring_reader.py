@@ -54,6 +54,7 @@ def test_an_order_preserving_partitioner_is_refused(name: str) -> None:
         assert text.startswith(f"partitioner {simple} is not supported (only Murmur3Partitioner, RandomPartitioner)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranges", "message"),
     [
@@ -311,6 +312,7 @@ IDENTITIES = "org.apache.cassandra.auth:type=IdentitiesCache"
 PROPERTIES = "org.apache.cassandra.auth:type=AuthProperties"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "answer", "authenticates"),
     [
@@ -337,6 +339,7 @@ def test_the_credentials_cache_shows_whether_clients_log_in(release: str, answer
         overridden.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "bean", "answer", "found"),
     [

@@ -75,6 +75,7 @@ def test_owners_are_asked_of_each_node_though_one_can_not_report_them() -> None:
     assert known == [frozenset(f"{address}:7000" for address in lab.addresses)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgetful", [[ONE], [ONE, TWO]])
 def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetful: list[str]) -> None:
     """A dead node's ranges are lost even if most nodes forgot its tokens: one coordinator still uses them."""
@@ -87,6 +88,7 @@ def test_the_ring_is_read_from_a_node_that_has_the_tokens_of_all_owners(forgetfu
         assert "ring_behind" not in {problem.code for problem in seen.problems}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placed", [False, True], ids=["gossiping snitch", "snitch that places any address"])
 def test_the_ring_has_the_tokens_of_an_owner_that_most_do_not_know(*, placed: bool) -> None:
     """Only one node knows a dead owner. Its clients lose that owner's ranges, which the other nodes' ring lacks."""

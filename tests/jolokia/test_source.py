@@ -124,6 +124,7 @@ def test_many_nodes_are_located_in_pieces_of_limited_size() -> None:
 # Releases.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "release", ["2.2.19", "3.0.29", "3.11.10", "3.11.19", "4.0.17", "4.1.9", "5.0.8", "5.1-alpha1"]
 )
@@ -223,6 +224,7 @@ def test_releases_of_nodes_that_do_not_answer_come_from_gossip() -> None:
         assert sum(item.get("attribute") == "AllEndpointStatesWithPort" for item in running.cluster.items()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("release", "line", "known"),
     [
@@ -250,6 +252,7 @@ def test_a_release_that_gossip_does_not_show_stays_unknown(release: str, line: s
 # Time.
 
 
+@pytest.mark.slow
 def test_a_node_that_hangs_delays_a_poll_by_one_timeout() -> None:
     """A stopped process costs one timeout, and the rest of the snapshot is complete."""
     lab = Lab()
@@ -264,6 +267,7 @@ def test_a_node_that_hangs_delays_a_poll_by_one_timeout() -> None:
             assert len(snapshot.rings) == 1
 
 
+@pytest.mark.slow
 def test_a_contact_point_that_hangs_does_not_delay_the_others() -> None:
     """A poll goes on with the first usable contact point. The hanging one is asked once, not twice."""
     lab = Lab()
@@ -300,6 +304,7 @@ def test_a_poll_ends_at_its_deadline_if_all_nodes_hang() -> None:
         assert caught.value.kind == "unreachable"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", [False, True])
 def test_a_missing_answer_has_the_same_reason_in_every_poll(patient: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - as it is named
     """The deadline is noticed by a thread or by the poll. Measured seconds in the reason would differ in every poll."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [

@@ -163,6 +163,7 @@ def test_only_true_means_that_the_transaction_won(double: Double, store: Etcd, s
         store.add([holder()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [{}, {"succeeded": False}])
 def test_a_race_that_is_always_lost_ends(double: Double, store: Etcd, lost: dict[str, Any]) -> None:
     """Each attempt reads first; at the deadline the result is an error, and nothing is granted."""

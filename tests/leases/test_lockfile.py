@@ -84,6 +84,7 @@ store.add([Holder(node="10.0.0.2", owner="dead", purpose="p", since="2026-01-01T
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_a_crash_leaves_the_old_record(path: Path, where: str) -> None:
     """If a run is killed while it writes, the lock is free again, and the old record is intact."""

@@ -39,6 +39,7 @@ def test_one_step_records_leases_of_one_owner(store: LockFile) -> None:
     assert not store.path.exists()
 
 
+@pytest.mark.slow
 def test_the_history_is_bounded(store: LockFile) -> None:
     """The newest entries are kept, and a long reason is truncated."""
     for number in range(HISTORY + 5):

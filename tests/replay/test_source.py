@@ -60,6 +60,7 @@ def test_snapshots_follow_their_times(outage: list[Snapshot], tmp_path: Path, sp
         assert source.poll(1.0) == outage[expected], after
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_added_is_replayed(outage: list[Snapshot], tmp_path: Path) -> None:
     """A directory may grow during a replay."""
     clock = Clock()

@@ -393,6 +393,7 @@ def numbers(document: Mapping[str, Any]) -> Series:
     return series
 
 
+@pytest.mark.slow
 @given(clusters(views=3, tables=3))
 def test_metrics_and_documents_agree(cluster: Cluster) -> None:
     """The series of a level are exactly the numbers in the verdict document."""

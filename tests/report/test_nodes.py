@@ -68,6 +68,7 @@ def test_a_node_down_comes_first_with_those_who_see_it() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("since", "shown"),
     [
@@ -206,6 +207,7 @@ def test_what_is_wrong_with_a_node_that_is_up(fields: dict[str, object], wrong: 
     assert (addresses(found)[0] == THREE) is (wrong is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", [[], [ONE], [ONE, TWO]])
 @pytest.mark.parametrize("gate", [Gate(), Gate(accept=("blog_1",)), Gate(require_all_up=True)])
 def test_stop_is_what_the_gate_decides(down: list[str], gate: Gate) -> None:

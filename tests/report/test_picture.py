@@ -174,6 +174,7 @@ def test_unavailable_ranges_stand_out_by_more_than_colour() -> None:
 SIZES = [(1, 1, 1), (2, 1, 2), (4, 3, 3), (16, 16, 9), (12, 64, 5), (256, 4, 3), (1025, 1, 3), (640, 64, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nodes", "vnodes", "factor"), SIZES)
 def test_every_size_is_bounded(nodes: int, vnodes: int, factor: int) -> None:
     """An SVG has at most 300 kB; a text is at most as wide as the terminal, and shorter than a hundred lines."""

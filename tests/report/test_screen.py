@@ -113,6 +113,7 @@ def many(down: tuple[str, ...] = ()) -> Snapshot:
     return replace(seen, rings=(ring,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 2, 3, 5, 8, 12, 24, 50, 200])
 @pytest.mark.parametrize("columns", [10, 40, 80, 200])
 def test_the_screen_fits_every_terminal(lines: int, columns: int) -> None:

@@ -122,6 +122,7 @@ def path(width: int, *, colour: bool) -> Path:
     return FOLDER / f"{width}{'-colour' if colour else ''}.txt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [False, True], ids=["plain", "colour"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_screens(width: int, colour: bool) -> None:  # noqa: FBT001 - a parameter of pytest
@@ -129,6 +130,7 @@ def test_screens(width: int, colour: bool) -> None:  # noqa: FBT001 - a paramete
     assert screens(width, colour=colour) == path(width, colour=colour).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCREENS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_screen_fits_and_colours_change_nothing_else(name: str, width: int) -> None:

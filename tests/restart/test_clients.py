@@ -39,6 +39,7 @@ def forbid(stage: Stage, mbean: str) -> None:
         stage.cluster.configure(node.address, SimAgent(allowed=allowed))
 
 
+@pytest.mark.slow
 def test_a_roll_stops_before_the_next_batch_if_clients_got_unavailables(tmp_path: Path) -> None:
     """The report has the numbers; the batch itself is back, and its lease is released."""
     with staged(tmp_path, 3) as stage:
@@ -65,6 +66,7 @@ def test_timeouts_alone_are_shown_and_do_not_stop_a_roll(tmp_path: Path) -> None
         assert [event["errors"] for event in stage.recorded("clients")] == [{}, {"Read-QUORUM Timeouts": 2}, {}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "outcome"), [(4, "failed"), (5, "done")])
 def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int, outcome: str) -> None:
     """The limit applies to one batch, over all levels and kinds."""
@@ -76,6 +78,7 @@ def test_all_errors_count_if_the_operator_limits_them(tmp_path: Path, most: int,
         assert stage.roll(stage.names[0], max_client_errors=most).outcome == outcome
 
 
+@pytest.mark.slow
 def test_errors_from_before_a_batch_do_not_count(tmp_path: Path) -> None:
     """This holds for the counters of its coordinators, and for those of the restarted node, which start again."""
     with staged(tmp_path, 3) as stage:
@@ -84,6 +87,7 @@ def test_errors_from_before_a_batch_do_not_count(tmp_path: Path) -> None:
         assert stage.roll(stage.names[0], max_client_errors=0).outcome == "done"
 
 
+@pytest.mark.slow
 def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None:
     """It goes on, unless the operator limits errors: then it ends before it touches a node."""
     with staged(tmp_path, 3) as stage:
@@ -101,6 +105,7 @@ def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None
 # Hints and connections
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -> None:
     """Its peers stored five hints while it was away; the run goes on once five are acknowledged."""
     with staged(tmp_path, 3) as stage:
@@ -121,6 +126,7 @@ def test_a_batch_keeps_its_lease_until_its_hints_are_delivered(tmp_path: Path) -
         assert held == [1]
 
 
+@pytest.mark.slow
 def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
     """A cluster of a thousand nodes must not be asked as a whole every two seconds."""
     with staged(tmp_path, 3) as stage:
@@ -139,6 +145,7 @@ def test_only_nodes_that_hold_hints_are_asked_again(tmp_path: Path) -> None:
         assert asked == [every, every - {node}, {peer.address}, {peer.address}, every]
 
 
+@pytest.mark.slow
 def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
     """After that it says so and goes on; with 0 it does not wait at all."""
     with staged(tmp_path, 3) as stage:
@@ -152,6 +159,7 @@ def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
         assert stage.recorded("load") == []
 
 
+@pytest.mark.slow
 def test_a_node_that_had_clients_is_awaited_until_it_has_clients(tmp_path: Path) -> None:
     """Clients connect when their drivers notice that the node is up."""
     with staged(tmp_path, 3) as stage:
@@ -182,6 +190,7 @@ def checked(stage: Stage, statuses: list[int]) -> None:
     stage.environment.run = either  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statuses", "outcome", "restarted"), [([1], "refused", 0), ([0, 1], "failed", 1)])
 def test_a_check_that_fails_ends_a_roll(tmp_path: Path, statuses: list[int], outcome: str, restarted: int) -> None:
     """It runs before anything is done, and after each batch; when it fails no node is being restarted."""
@@ -211,6 +220,7 @@ def test_the_first_batch_is_of_canaries_that_are_watched(tmp_path: Path) -> None
         assert (report.outcome, len(report.done)) == ("failed", 1)
 
 
+@pytest.mark.slow
 def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None:
     """The question comes before the lease: another run may go first while the operator thinks."""
     with staged(tmp_path, 3) as stage:

@@ -159,6 +159,7 @@ def _is_zombie(pid: int) -> bool:
         return file.read().rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.mark.slow
 def test_a_command_outlives_a_killed_ringcheck(tmp_path: Path) -> None:
     """Half a restart is worse than a complete one: a command that was started goes on, and can still write."""
     mark = tmp_path / "mark"

@@ -53,6 +53,7 @@ def test_nodes_are_drained_and_seen_down_before_their_command(tmp_path: Path) ->
         assert len(stage.recorded("drained")) == 6
 
 
+@pytest.mark.slow
 def test_without_drain_a_node_serves_until_its_command(tmp_path: Path) -> None:
     """`--no-drain` sends no drain, and the command stops a node that still serves."""
     with staged(tmp_path, 3) as stage:
@@ -90,6 +91,7 @@ def test_a_stop_behind_a_proxy_leaves_the_run_in_doubt(tmp_path: Path) -> None:
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
+@pytest.mark.slow
 def test_max_failures_does_not_cover_a_stop_in_doubt(tmp_path: Path) -> None:
     """A run does not go on beside a process that may still be stopping; once the node is up, --resume goes on."""
     with staged(tmp_path, 3) as stage:
@@ -140,6 +142,7 @@ def test_a_command_that_fails_ends_the_run(tmp_path: Path) -> None:
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
+@pytest.mark.slow
 def test_a_failed_node_counts_as_down(tmp_path: Path) -> None:
     """If failures are allowed the run goes on as far as the gate allows: not beside a drained replica."""
     with staged(tmp_path, 3) as stage:
@@ -157,6 +160,7 @@ def test_a_command_that_does_nothing_is_noticed(tmp_path: Path) -> None:
         assert next(iter(report.failed.values())) == "not within 0.5 s: its process was not replaced"
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_come_back_ends_the_run(tmp_path: Path) -> None:
     """The run waits for it as long as `--back-timeout` says, and stops no other node."""
     with staged(tmp_path, 3) as stage:
@@ -239,6 +243,7 @@ def test_a_poll_with_too_little_data_is_repeated(tmp_path: Path, monkeypatch: py
         assert stage.recorded("waiting")[0]["why"] == "the ring of orders can't be read"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 2])
 def test_the_lease_of_another_run_is_respected(tmp_path: Path, index: int) -> None:
     """A node under it counts as down: neither it nor a replica of the same range is stopped."""
@@ -339,6 +344,7 @@ def test_a_command_that_can_not_be_made_touches_no_node(
         assert f"of {stage.names[0]}" in report.why or f"for {stage.names[0]}" in report.why
 
 
+@pytest.mark.slow
 def test_a_run_whose_end_is_not_recorded_is_not_done(tmp_path: Path) -> None:
     """All nodes are back, but the journal does not say so: the report states this, and --resume has nothing to do."""
     with staged(tmp_path, 3) as stage:
@@ -396,6 +402,7 @@ def test_two_interrupts_abort(tmp_path: Path) -> None:
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("leased", "outcome"), [(True, "done"), (False, "refused")])
 def test_a_node_that_can_not_be_asked_is_awaited_if_another_run_restarts_it(
     leased: bool,  # noqa: FBT001 - one of two cases
@@ -423,6 +430,7 @@ def test_a_node_that_can_not_be_asked_is_awaited_if_another_run_restarts_it(
         assert (report.outcome, report.why) == (outcome, why and f"{why}its MBeans are not there yet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("leased", "outcome"), [(True, "done"), (False, "refused")])
 def test_a_cql_port_that_another_run_has_closed_is_awaited(
     leased: bool,  # noqa: FBT001 - one of two cases
@@ -572,6 +580,7 @@ def test_a_start_that_is_slow_is_not_repeated(tmp_path: Path, *, ended: bool) ->
         assert [holder.node for holder in stage.store.holders()] == [first]
 
 
+@pytest.mark.slow
 def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None:
     """`systemctl --no-block` returns before the process ends: the old process does not prove that nothing happens."""
     with staged(tmp_path, 3) as stage:
@@ -592,6 +601,7 @@ def test_a_command_whose_end_is_unknown_gets_time_to_act(tmp_path: Path) -> None
         assert (report.outcome, stage.environment.commands) == ("done", [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_clock_that_was_set_back_hides_no_new_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resumed: bool

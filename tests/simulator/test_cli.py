@@ -40,6 +40,7 @@ def run(*arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_serves_until_terminated(tmp_path: Path) -> None:
     """It prints exactly one line, writes a configuration with its URL, and ends cleanly on SIGTERM."""
     config = tmp_path / "config.yaml"

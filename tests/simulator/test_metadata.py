@@ -52,6 +52,7 @@ def seen() -> Iterator[Seen]:
         source.close()
 
 
+@pytest.mark.slow
 def test_two_of_three_members_must_not_stop(seen: Seen) -> None:
     """There are three members by default: two of them make a quorum, and no stop may leave fewer."""
     assert not {code for code in seen.findings() if code.startswith("metadata")}

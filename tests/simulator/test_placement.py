@@ -76,6 +76,7 @@ def unordered(ranges: dict[tuple[int, int], list[int]]) -> dict[tuple[int, int],
     return {span: sorted(replicas) for span, replicas in ranges.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recording", SETTLED, ids=name)
 def test_natural_ranges_equal_the_recorded_cluster(recording: Recording) -> None:
     """Every range of every recorded keyspace has the recorded replicas, in the recorded order."""

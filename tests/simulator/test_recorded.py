@@ -56,6 +56,7 @@ def ident(recording: Any) -> str:
     return f"{recording.line}-{recording.state}-{recording.address}" if isinstance(recording, Recording) else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recording", STATES, ids=ident)
 def test_answers_as_recorded(recording: Recording) -> None:
     """Status, content type and every value of every recorded exchange are equal, whatever their order."""
@@ -183,6 +184,7 @@ def answers_alike(recording: Recording, sample: list[dict[str, Any]], phase: str
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted({item.line for item in STARTED}))
 def test_starts_as_recorded(line: str) -> None:
     """Each phase of a startup answers exactly as at some moment of the recorded restarts."""

@@ -191,6 +191,7 @@ SAID_ONLY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAID_ONLY.split())
 def test_lies_leave_the_truth_alone(name: str) -> None:
     """A lie changes neither the ring nor the nodes that each coordinator reaches."""

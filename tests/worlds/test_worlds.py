@@ -68,6 +68,7 @@ def test_worlds_are_of_all_kinds(report: Report) -> None:
     assert report.lies.keys() >= BENDS.keys()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60))
 @given(seed=st.integers(0, 2**32), names=st.lists(st.sampled_from(sorted(BENDS)), max_size=4))
 def test_any_lies_together(seed: int, names: list[str]) -> None:
@@ -144,6 +145,7 @@ def failing(plant: Plant) -> Iterator[str]:
         yield from (f"{lie}, seed {seed}: {failure.text}" for failure in failures if failure.kind in plant.kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTS)
 def test_planted_rules_are_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong rule makes worlds fail that pass without it."""
@@ -169,6 +171,7 @@ def failing_kinds(lies: list[str], orders: tuple[Order, ...] = ()) -> set[str]:
     return {failure.kind for seed in range(15) for failure in checked(made(seed, lies), orders).failures}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("severity", "lies", "expected"),
     [
@@ -187,6 +190,7 @@ def test_a_wrong_severity_is_found(
     assert failing_kinds(lies) >= expected
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """If all nodes are SAFE, alone and in pairs, this costs some cluster a range, and contradicts `safe_nodes`."""
     decide = Gatekeeper.decide
@@ -196,6 +200,7 @@ def test_a_gate_that_is_always_open_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert failing_kinds([]) >= {"false_safe", "false_safe_pair", "safe_nodes"}
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_always_shut_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """If every node is UNSAFE, this is reported as noise, since some nodes can be stopped at no cost."""
     decide = Gatekeeper.decide
@@ -203,6 +208,7 @@ def test_a_gate_that_is_always_shut_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert "noise" in failing_kinds([])
 
 
+@pytest.mark.slow
 def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Findings that differ from one assessment to the next are reported as a difference between orders."""
     several = count()
@@ -212,6 +218,7 @@ def test_a_verdict_that_depends_on_order_is_found(monkeypatch: pytest.MonkeyPatc
     assert "order" in failing_kinds([], (Order(1),))
 
 
+@pytest.mark.slow
 def test_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of another class than ringcheck's own is a crash; its own errors count as UNKNOWN."""
     monkeypatch.setattr(asking, "assess", Mock(side_effect=KeyError("10.0.0.1")))
@@ -223,6 +230,7 @@ def test_a_crash_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 # The search itself
 
 
+@pytest.mark.slow
 def test_an_order_with_threads() -> None:
     """Nodes that answer one after another from threads give the same verdict as without threads."""
     for seed in range(12):
@@ -230,6 +238,7 @@ def test_an_order_with_threads() -> None:
         assert "order" not in kinds
 
 
+@pytest.mark.slow
 def test_the_fewest_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report of a failure leaves out lies that it does not need."""
     any_view_calls_down(monkeypatch)
@@ -261,6 +270,7 @@ def test_the_command_counts_and_replays() -> None:
     assert "0 failures" in replayed.stdout
 
 
+@pytest.mark.slow
 def test_an_unknown_lie_is_refused() -> None:
     """A misspelt lie is an error that lists the known lies."""
     refused = run("--replay", "3", "--lies", "gost")
