@@ -2,7 +2,8 @@
 
 `python -m tests.history.month` prints the result. The clock is simulated; recorder, facts, entries and file are real.
 Most clusters are quiet: one node restarts each day, and the whole cluster is restarted each week. Some flap: a node
-goes down and comes back each minute, all day long.
+goes down and comes back each minute, all day long. It fails if the file gets larger than its limit, or if a change
+is lost.
 """
 
 from __future__ import annotations
@@ -117,12 +118,14 @@ def live(recorder: Recorder, rings: list[Ring], flapping: int, clock: Clock, day
     chance, start = random.Random(1), clock.time  # noqa: S311 - no secret
     for ring in rings:
         recorder.note(ring.reading())
+        settle(recorder)
     for day in range(days):
         for number, ring in enumerate(rings[flapping:]):
             clock.time = start + day * DAY + number * DAY / len(rings)
             outage(recorder, ring, chance.randrange(12), clock)
             for index in range(12) if (number + day) % 7 == 0 else ():
                 outage(recorder, ring, index, clock, "ops@host roll 20260101")
+            settle(recorder)
         for ring in rings[:flapping]:
             for flap in range(FLAPS):
                 clock.time = start + day * DAY + flap * DAY / FLAPS
@@ -149,7 +152,10 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path, clock = Path(folder) / "state.db", Clock()
-        writer = Writer(path, Limits(keep=90 * DAY, size=options.size * 2**20), print, clock)
+        reports: list[str] = []
+        writer = Writer(
+            path, Limits(keep=90 * DAY, size=options.size * 2**20), lambda *what: reports.append(": ".join(what)), clock
+        )
         recorder = Recorder(writer, clock, print)
         recorder.start()
         rings = [Ring(f"cluster-{index:04}", 12) for index in range(options.clusters)]
@@ -165,7 +171,8 @@ def main() -> int:
             print(f"{name}: a page of {len(page.entries)} in {(time.perf_counter() - begins) * 1000:.1f} ms")
         final = path.stat().st_size / 2**20
     print(f"{options.clusters} clusters, {options.days} days: {final:.1f} MiB at the end, at most {largest:.1f} MiB")
-    return int(largest > options.size)
+    print("\n".join(reports) or "no change was lost")
+    return int(largest > options.size or bool(reports))
 
 
 if __name__ == "__main__":
