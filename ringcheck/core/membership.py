@@ -78,6 +78,11 @@ class Member:
     host_id: str | None
     owns: bool | None = None
 
+    @property
+    def identity(self) -> str:
+        """Its host id, or its endpoint if no testimony knows its host id."""
+        return self.host_id or self.endpoint
+
 
 class Directory:
     """Finds the node that an endpoint in the lists of another node means."""

@@ -87,11 +87,9 @@ class Membership:
 
     @property
     def named_once(self) -> dict[str, str]:
-        """Address by host id, of the host ids that only one member has."""
-        numbers = Counter(member.host_id for member in self.members)
-        return {
-            member.host_id: member.address for member in self.members if member.host_id and numbers[member.host_id] == 1
-        }
+        """Address by identity, of the members that share theirs with no other."""
+        numbers = Counter(member.identity for member in self.members)
+        return {member.identity: member.address for member in self.members if numbers[member.identity] == 1}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,7 +105,7 @@ class KnownCluster:
         built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
         views: of the last snapshot, by observer.
         source: the agent from which the ring was read.
-        source_id: host id of its node.
+        source_id: identity of its node.
         judged: the last snapshot, before and after its views were judged; None before the first.
     """
 

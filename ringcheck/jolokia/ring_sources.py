@@ -112,9 +112,9 @@ class RingSources:
         for member, agent, report in reports:
             if agent is known.source or agent in self._failed or not settled(report, owns=member.owns):
                 continue
-            about = [one for one in membership.members if few or one is member or one.host_id == known.source_id]
-            targets = _locatable(agent, report, [one for one in about if one.host_id in names])
-            if member.host_id not in targets:  # it does not see even itself, and is not settled
+            about = [one for one in membership.members if few or one is member or one.identity == known.source_id]
+            targets = _locatable(agent, report, [one for one in about if one.identity in names])
+            if member.identity not in targets:  # it does not see even itself, and is not settled
                 continue
             if agent.places.due(targets) or agent in again or _contradicts(agent, known, names):
                 started[agent] = self._session.asking.start(agent.locate(targets, report, until))
@@ -209,7 +209,7 @@ class RingSources:
             fingerprint=fingerprint(reports),
             processes=processes(reports),
             source=agent,
-            source_id=agent.process[0] if agent.process else None,
+            source_id=next((member.identity for member, one, _ in reports if one is agent), None),
         )
         return session.known
 
@@ -236,18 +236,20 @@ def _contradicts(agent: JolokiaEndpoint, known: KnownCluster, names: Mapping[str
 
 
 def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Member]) -> dict[str, str]:
-    """The text by which a node's snitch finds each of some members, by host id: of those that it sees live and joined.
+    """The text by which a node's snitch finds each of some members, by identity: of those that it sees live and joined.
 
     Of others the snitch may invent a location, or keep a wrong one (`mbeans.locations`).
     """
     endpoint_of = {host_id: endpoint for endpoint, host_id in (agent.host_ids or {}).items()}
-    known = {one.host_id: endpoint_of.get(one.host_id, one.endpoint) for one in members if one.host_id}
+    serving = report.live - report.joining
     asked = mbeans.release(report.release)
-    return {
-        host_id: mbeans.snitch_target(endpoint, asked)
-        for host_id, endpoint in known.items()
-        if endpoint in report.live and endpoint not in report.joining
-    }
+    known = ((one.identity, endpoint_of.get(one.identity) or _listed(one, report)) for one in members)
+    return {identity: mbeans.snitch_target(name, asked) for identity, name in known if name in serving}
+
+
+def _listed(member: Member, report: NodeReport) -> str:
+    """A member's endpoint as a node may list it that knows no host id of it: before 4.0 without the port."""
+    return member.address if member.host_id is None and member.address in report.live else member.endpoint
 
 
 class _Knowledge(NamedTuple):

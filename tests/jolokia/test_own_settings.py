@@ -157,6 +157,21 @@ def test_a_node_that_places_itself_elsewhere_is_a_contradiction(
         assert "contradiction" in {reason.code for reason in decision.reasons}
 
 
+@pytest.mark.parametrize("release", ["3.11.19", "5.0.8"])
+@pytest.mark.parametrize("contact", [ONE, TWO])
+@pytest.mark.parametrize(("asker", "about"), [(TWO, TWO), (THREE, TWO), (ONE, TWO)])
+def test_a_node_without_host_id_is_asked_about_too(release: str, contact: str, asker: str, about: str) -> None:
+    """If no node lists its host id, it is known by its endpoint."""
+    made = lab(release=release)
+    for address in made.addresses:
+        made.knows(address, {one: made.host_id(one) for one in made.addresses if one != about})
+    for written in (about, made.endpoint(about)):
+        made.nodes[asker].operations[DATACENTER, written] = "dc2"
+    with made.running(contact) as running:
+        seen = running.poll()
+    assert ("location_disagreement", about) in {(problem.code, problem.subject) for problem in seen.problems}
+
+
 @pytest.mark.parametrize("place", ["dc2", "UNKNOWN_DC"])
 @pytest.mark.parametrize(("asker", "about"), [(THREE, TWO), (THREE, ONE), (TWO, THREE)])
 def test_a_node_that_places_a_peer_elsewhere_is_a_contradiction(asker: str, about: str, place: str) -> None:
