@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import NETWORK_TOPOLOGY
+from ringcheck.core.consistency import NETWORK_TOPOLOGY, release
 from ringcheck.core.quorum import MetadataService
 from ringcheck.core.reasons import reason
 from ringcheck.core.stakes import STATED
@@ -30,14 +30,32 @@ def decommission_reasons(scope: Scope, leaving: frozenset[int]) -> Iterator[Reas
     if down:
         text = f"{listed(down)} {'is' if len(down) == 1 else 'are'} down: only a node that is up can leave"
         yield reason("candidate_down", down[0], text)
-    yield from metadata_reasons(scope)
+    yield from ring_reasons(scope, frozenset())
     yield from room_reasons(scope, leaving)
 
 
-def metadata_reasons(scope: Scope) -> Iterator[Reason]:
-    """Why no node can join, leave, or be removed or replaced, whatever the quorum of the metadata service is."""
+def ring_reasons(scope: Scope, dead: frozenset[int]) -> Iterator[Reason]:
+    """Why no node can join, leave, or be removed or replaced now, whichever it is.
+
+    Args:
+        scope: whose cluster it is.
+        dead: indexes of the nodes to remove or replace, whose own release does not matter.
+    """
     for text in MetadataService(scope.evidence).refuses_changes():
         yield reason("metadata_not_writable", scope.snapshot.cluster, text)
+    nodes_of: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for index in sorted(scope.evidence.members - dead):
+        node = scope.snapshot.nodes[index]
+        if node.release_version:
+            nodes_of[release(node.release_version)].append(node.address)
+    if len(nodes_of) > 1:
+        runs = ", ".join(f"{major}.{minor} on {_few(names)}" for (major, minor), names in sorted(nodes_of.items()))
+        text = f"nodes run different releases ({runs}) and may refuse each other's streams"
+        yield reason("releases_differ", scope.snapshot.cluster, text)
+
+
+def _few(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else counted(len(names), "node")
 
 
 def room_reasons(scope: Scope, gone: frozenset[int]) -> Iterator[Reason]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ringcheck.core.actions import ACTIONS
 from ringcheck.core.consistency import META_STRATEGY, NETWORK_TOPOLOGY, TOTAL_STRATEGIES, with_pending
-from ringcheck.core.decommission import metadata_reasons, room_reasons
+from ringcheck.core.decommission import ring_reasons, room_reasons
 from ringcheck.core.health import ring_state
 from ringcheck.core.losses import CandidateLoss, example_of, groups_of, loss_of
 from ringcheck.core.reasons import reason
@@ -95,7 +95,7 @@ class RangeMovement:
     def reasons(self) -> Iterator[Reason]:
         """Why no node may be removed, be replaced or join, and notes; losses of levels are left out."""
         yield from self._of_targets()
-        yield from metadata_reasons(self._scope)
+        yield from ring_reasons(self._scope, self._targets)
         if self._action == "removenode":
             yield from self._of_removal()
         else:

@@ -198,6 +198,14 @@ _KINDS = (
         lifts_when="no node is joining, leaving or moving",
     ),
     ReasonKind(
+        code="releases_differ",
+        answer="unsafe",
+        meaning="With `--action decommission`, `removenode`, `replace` or `bootstrap`: nodes run different releases "
+        "(3.11 and 4.0, for example). Nodes of different releases may refuse each other's streams, and a removal ends "
+        "as if it had succeeded, with replicas that have no data.",
+        lifts_when="all nodes run one release",
+    ),
+    ReasonKind(
         code="streaming",
         answer="unsafe",
         meaning="A candidate sends or receives streams (repair, bootstrap, rebuild, decommission), which a stop would "

@@ -175,6 +175,30 @@ def test_one_dead_node_may_be_removed_or_replaced() -> None:
         assert ("repair_needed", False, text) in summaries(decision)
 
 
+@pytest.mark.parametrize("action", ["decommission", "removenode", "replace", "bootstrap"])
+def test_nothing_moves_between_releases(action: Action) -> None:
+    """A node may refuse the streams of another release. That of a dead node does not matter, nor any to a restart."""
+    dead = action in ("removenode", "replace")
+    targets = () if action == "bootstrap" else (1,)
+    newcomer = R1 if action in ("replace", "bootstrap") else None
+
+    def asked(*releases: str) -> Decision:
+        return ask(released(seen(*targets) if dead else seen(), *releases), action, *targets, newcomer=newcomer)
+
+    mixed = asked(*["4.0.17"] * 5, "3.11.19")
+    assert blocking(mixed) == ["releases_differ"]
+    text = f"nodes run different releases (3.11 on 10.0.0.6, 4.0 on {4 if dead else 5} nodes)"
+    assert reason(mixed, "releases_differ").summary == f"{text} and may refuse each other's streams"
+    assert blocking(asked("3.11.19", *["4.0.17"] * 5)) == ([] if dead else ["releases_differ"])
+    assert blocking(asked(*["4.0.17"] * 5, "4.0.9")) == []
+    assert blocking(ask(released(seen(), *["4.0.17"] * 5, "3.11.19"), "restart", 1)) == []
+
+
+def released(snapshot: Snapshot, *releases: str) -> Snapshot:
+    pairs = zip(snapshot.nodes, releases, strict=True)
+    return replace(snapshot, nodes=tuple(replace(node, release_version=text) for node, text in pairs))
+
+
 @pytest.mark.parametrize("action", ["removenode", "replace"])
 def test_a_node_that_may_be_up_is_not_dead(action: Action) -> None:
     """A live node is refused, and so is a node that one view reaches, or whose own Jolokia reports that it serves."""
