@@ -48,6 +48,16 @@ class Fields:
             raise DataError(f"{self.at(name)} is {shown(value)}, which does not fit in 64 bits")
         return value
 
+    def require(self, *names: str) -> None:
+        """Check that there are such fields, null or not.
+
+        Raises:
+            DataError: if one is missing.
+        """
+        for name in names:
+            if name not in self.values:
+                raise DataError(f"{self.at(name)} is missing")
+
     def optional(self, name: str, kind: type[Any]) -> Any:  # noqa: ANN401 - JSON
         """The value of a field; None if it is missing or null.
 

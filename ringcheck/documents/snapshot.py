@@ -204,7 +204,7 @@ def _bounded(text: str | bytes, source: str) -> str | bytes:
 def _snapshot(document: Fields) -> Snapshot:
     name = document.required("partitioner", str)
     nodes = read_nodes(document)
-    views = tuple(map(read_view, document.objects("views")))
+    views = tuple(map(_read_whole_view, document.objects("views")))
     _distinct((view.observer for view in views), "two views have the same observer")
     views, problems = _without_ghosts(nodes, views)
     # Without rings no node has reported a partitioner, and there are no tokens to compare.
@@ -271,6 +271,12 @@ _SOURCE_STATES: tuple[SourceState, ...] = get_args(SourceState)
 _OUTCOMES: tuple[ViewOutcome, ...] = get_args(ViewOutcome)
 
 
+def _read_whole_view(view: Fields) -> View:
+    """A view of a snapshot: without one of its lists, an outage or a movement would not be seen."""
+    view.require("live", "joining", "leaving", "moving")
+    return read_view(view)
+
+
 def read_view(view: Fields) -> View:
     """A view of a snapshot, or that part of it which a verdict has.
 
@@ -320,7 +326,7 @@ def _read_ring(ring: Fields, nodes: int, space: Partitioner) -> Ring:
     if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
         raise DataError(f"{ring.at('keyspaces')} is not a list of names")
     text = ring.optional("replication", str)
-    pending_rows = _rows(ring, "pending", space) if "pending" in ring.values else ()
+    pending_rows = _rows(ring, "pending", space)
     try:
         replication = Replication.parse(text) if text else None
         pending = [Pending(start, end, replicas) for start, end, replicas in pending_rows]

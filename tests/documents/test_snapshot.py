@@ -181,6 +181,11 @@ def change(path: str, value: object) -> dict[str, Any]:
         (change("views.2.observer", "10.0.0.1"), "f.json: two views have the same observer"),
         (change("views.2.live", [7]), "f.json: views[2].live is not a list of addresses"),
         (change("views.2.live", ["x"]), "f.json: views[2].live: 'x' is not an address"),
+        *[
+            (change(f"views.2.{name}", ...), f"f.json: views[2].{name} is missing")
+            for name in ("live", "joining", "leaving", "moving")
+        ],
+        (change("rings.0.pending", ...), "f.json: rings[0].pending is missing"),
         (change("partitioner", "ByteOrderedPartitioner"), None),
         (change("rings.0.keyspaces", []), "f.json: rings[0].keyspaces is not a list of names"),
         (change("rings.0.keyspaces", ["blog_3"]), "f.json: a keyspace is in two rings"),
