@@ -246,7 +246,7 @@ class Gatekeeper:
             decision=answer(final),
             action=action,
             candidates=tuple(candidates),
-            holders=tuple(dict.fromkeys(holder.node for holder in self.holders)),
+            holders=tuple(self.evidence.names(self.leased)),
             reasons=bounded(final, AT_MOST),
             newcomer=newcomer,
             together=() if movement is None else movement.together,

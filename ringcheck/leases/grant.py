@@ -16,7 +16,8 @@ next run stop another node beside it; airlock and locksmith keep their leases fo
 `lease: {deadline: ...}` is reported as overdue, and an operator removes it with `ringcheck lease break`.
 
 Any doubt is a LeaseError and no grant: a store that does not answer, a record that can't be read, a lease whose node is
-unknown, a gate that did not count a holder as down, a lease that was taken away while the gate was asked.
+unknown, a gate that did not count a holder as down, a lease that was taken away while the gate was asked. A doubt about
+leases never replaces an unsafe decision.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ from typing import TYPE_CHECKING
 from ringcheck.leases.record import LeaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ringcheck.core.gate import Decision
     from ringcheck.core.maintenance import Holder
     from ringcheck.core.ring import Snapshot
     from ringcheck.leases.store import Added, Store
+
+TRIES = 4  # decisions of one grant, while nodes under other leases change their addresses
 
 
 def granted(store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision]) -> Decision:
@@ -45,14 +48,15 @@ def granted(store: Store, wanted: Sequence[Holder], decide: Callable[[tuple[Hold
         store: where the leases are recorded.
         wanted: leases of one owner.
         decide: the gate's decision on fresh data. Its argument is the leases of all other nodes, which it must count
-            as down. It may be called twice.
+            as down. It may be called several times.
 
     Returns:
         The decision. The leases are held if and only if it says safe.
 
     Raises:
         HeldError: another owner holds one of the nodes; nothing was recorded.
-        LeaseError: the outcome is in doubt, or a lease could not be withdrawn; the text says which.
+        LeaseError: the outcome is in doubt, or a lease could not be withdrawn; the text says which. If the gate had
+            decided by then, the error has its decision.
     """
     added = store.add(wanted)
     with _withdrawn_unless_safe(store, wanted[0].owner, added) as outcome:
@@ -80,7 +84,11 @@ def _withdrawn_unless_safe(store: Store, owner: str, added: Added) -> Iterator[_
         _withdraw(store, owner, added, str(error) or type(error).__name__)
         raise
     if not outcome.stands and outcome.decision:
-        _withdraw(store, owner, added, f"the gate says {outcome.decision.decision}")
+        try:
+            _withdraw(store, owner, added, f"the gate says {outcome.decision.decision}")
+        except LeaseError as error:
+            error.decision = outcome.decision
+            raise
 
 
 def _withdraw(store: Store, owner: str, added: Added, why: str) -> None:
@@ -97,17 +105,69 @@ def _withdraw(store: Store, owner: str, added: Added, why: str) -> None:
 
 
 def _decided(added: Added, wanted: Sequence[Holder], decide: Callable[[tuple[Holder, ...]], Decision]) -> Decision:
-    """A decision that counted every other lease's node as down, under the address that the node has now."""
+    """A decision that counted every other lease's node as down, and no other node for them.
+
+    The leases are placed in the snapshot of each decision, since a node may change its address from one reading to the
+    next. An unsafe decision stands even if it counted too few nodes as down: with more of them it is unsafe too.
+
+    Raises:
+        LeaseError: a lease matches no node, or the nodes move with every decision.
+    """
     wanted_nodes = {lease.node for lease in wanted}
-    others = tuple(lease for lease in added.holders if lease.node not in wanted_nodes)
-    decision = decide(others)
-    relocated = tuple(placed(lease, decision.snapshot) for lease in others)
-    if set(relocated) - set(others):
-        decision = decide(relocated)
-    missed = {lease.node for lease in relocated} - set(decision.holders)
-    if missed:
-        raise LeaseError(f"the gate did not count {', '.join(sorted(missed))} as down, though under a restart lease")
-    return decision
+    others = asked = tuple(lease for lease in added.holders if lease.node not in wanted_nodes)
+    for _ in range(TRIES):
+        decision = decide(asked)
+        now = PlacedLeases.of(others, decision.snapshot)
+        counted, leased = set(decision.holders), {lease.node for lease in now.holders}
+        if decision.decision == "unsafe" and counted <= leased:
+            return decision
+        if counted == leased:
+            return now.required(decision)
+        asked = now.holders
+    missed = ", ".join(sorted(counted ^ leased))
+    raise LeaseError(f"the gate did not count {missed} as down, though under a restart lease: its address may change")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLeases:
+    """The restart leases of a cluster, as far as they are known.
+
+    Attributes:
+        holders: leases at the present addresses of their nodes.
+        problem: why there may be more leases; None if there are none.
+    """
+
+    holders: tuple[Holder, ...] = ()
+    problem: LeaseError | None = None
+
+    @classmethod
+    def of(cls, leases: Iterable[Holder], seen: Snapshot) -> PlacedLeases:
+        """Leases, each at the address that its node has in a snapshot."""
+        holders, problem = [], None
+        for lease in leases:
+            try:
+                holders.append(placed(lease, seen))
+            except LeaseError as error:
+                problem = problem or error
+        return cls(tuple(holders), problem)
+
+    @classmethod
+    def read(cls, leases: Callable[[], Iterable[Holder]], seen: Snapshot) -> PlacedLeases:
+        """The leases that a store has; none, and the problem, if it can't be read."""
+        try:
+            return cls.of(leases(), seen)
+        except LeaseError as error:
+            return cls(problem=error)
+
+    def required(self, decision: Decision) -> Decision:
+        """A decision that counted these leases; an unsafe one stands whether or not there are more.
+
+        Raises:
+            LeaseError: the decision is not unsafe, and there may be more leases.
+        """
+        if self.problem and decision.decision != "unsafe":
+            raise self.problem
+        return decision
 
 
 def placed(holder: Holder, seen: Snapshot) -> Holder:

@@ -16,6 +16,7 @@ from ringcheck.errors import RingcheckError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from ringcheck.core.gate import Decision
     from ringcheck.documents.fields import Json
 
 SCHEMA = "ringcheck/leases/1"
@@ -25,7 +26,18 @@ MAX_BYTES = 2**20  # of a record; etcd itself accepts requests up to 1.5 MiB
 
 
 class LeaseError(RingcheckError):
-    """It is in doubt who holds which lease: no node may be stopped."""
+    """It is in doubt who holds which lease: no node may be stopped.
+
+    Attributes:
+        decision: what the gate had decided before the error; None if it was not asked.
+    """
+
+    decision: Decision | None = None
+
+    @property
+    def unsafe(self) -> bool:
+        """Whether the stop is known to be unsafe, whatever is in doubt."""
+        return self.decision is not None and self.decision.decision == "unsafe"
 
 
 class HeldError(LeaseError):
@@ -34,6 +46,8 @@ class HeldError(LeaseError):
     Attributes:
         holders: the leases in the way.
     """
+
+    unsafe = True
 
     def __init__(self, holders: Sequence[Holder]) -> None:
         self.holders = tuple(holders)

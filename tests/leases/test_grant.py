@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, count, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
+from ringcheck.core.ring import View
 from ringcheck.errors import UsageError
 from ringcheck.leases.grant import granted
 from ringcheck.leases.lockfile import LockFile
 from ringcheck.leases.record import HeldError, LeaseError
 from tests import article
+from tests.core import clusters
 from tests.leases.stores import NODES, SEEN, decision, holder, one_at_a_time
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.gate import Decision
     from ringcheck.core.maintenance import Holder
+    from ringcheck.core.ring import Snapshot
 
 FIRST, SECOND, THIRD = NODES[:3]
 
@@ -112,16 +116,20 @@ def test_a_refusal_leaves_a_grant_of_the_same_owner(store: LockFile) -> None:
 
 
 def test_a_failed_withdrawal_is_reported(store: LockFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error states that the lease was left behind."""
+    """The error states that the lease was left behind, and whether the stop is known to be unsafe."""
 
     def fails(*_: Any) -> None:
         raise LeaseError("the disk is full")
 
     monkeypatch.setattr(store, "remove", fails)
-    with pytest.raises(LeaseError, match=f"no grant .the gate says unsafe.*{FIRST} could not be withdrawn and is left"):
+    with pytest.raises(
+        LeaseError, match=f"no grant .the gate says unsafe.*{FIRST} could not be withdrawn and is left"
+    ) as left:
         granted(store, [holder()], lambda _: decision("unsafe"))
-    with pytest.raises(LeaseError, match=r"no grant .nobody answers.*could not be withdrawn"):
+    assert left.value.unsafe
+    with pytest.raises(LeaseError, match=r"no grant .nobody answers.*could not be withdrawn") as left:
         granted(store, [holder(SECOND)], _raising(UsageError("nobody answers")))
+    assert not left.value.unsafe
     assert [lease.node for lease in store.holders()] == [FIRST, SECOND]
 
 
@@ -156,6 +164,64 @@ def test_a_holder_with_a_new_address_counts_as_down(store: LockFile) -> None:
     assert granted(store, [holder()], decide).decision == "unsafe"
     assert [[lease.node for lease in others] for others in asked] == [["10.9.9.9"], [SECOND]]
     assert {(lease.owner, lease.host_id) for others in asked for lease in others} == {("you", f"id-{SECOND}")}
+
+
+def _moving(last: str) -> Snapshot:
+    """Three racks of one node each, the third of which has a new address."""
+    known = clusters.nodes("dc1:r1", "dc1:r2", "dc1:r3")
+    moved = (*known[:2], replace(known[2], address=last))
+    rings = [clusters.ring("orders", "NetworkTopologyStrategy {dc1=3}", [(1, 2, 3)] * 4, 3)]
+    live = frozenset(node.address for node in moved)
+    views = tuple(View(name, live=live, unreachable=frozenset(), schema_version="s") for name in live)
+    return replace(clusters.snapshot(moved, rings), views=views, authenticates=False)
+
+
+@pytest.mark.parametrize("moves", [["10.0.0.13"], ["10.0.0.13", "10.0.0.14"], ["10.0.0.13", "10.0.0.14", "10.0.0.15"]])
+def test_a_holder_counts_as_down_however_often_it_moves(store: LockFile, moves: list[str]) -> None:
+    """The address may change between two decisions of one grant; the decision lists the node that it counted."""
+    store.add([holder("10.0.0.3", "you", host_id="host-3")])
+    readings = chain(moves, repeat(moves[-1]))
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        return Gatekeeper(_moving(next(readings)), Policy(), Gate(settle=0), others).decide(["10.0.0.1"])
+
+    decided = granted(store, [holder("10.0.0.1", host_id="host-1")], decide)
+    assert (decided.decision, decided.holders) == ("unsafe", (moves[-1],))
+    assert [lease.node for lease in store.holders()] == ["10.0.0.3"]
+
+
+def test_a_holder_that_never_stops_moving_prevents_the_grant(store: LockFile) -> None:
+    """The number of decisions is bounded."""
+    store.add([holder("10.0.0.3", "you", host_id="host-3")])
+    numbers = count(13)
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        return Gatekeeper(_moving(f"10.0.0.{next(numbers)}"), Policy(), Gate(settle=0), others).decide(["10.0.0.1"])
+
+    with pytest.raises(LeaseError, match=r"the gate did not count 10.0.0.16 as down"):
+        granted(store, [holder("10.0.0.1", host_id="host-1")], decide)
+    assert [lease.node for lease in store.holders()] == ["10.0.0.3"]
+
+
+def test_another_node_at_the_address_of_a_holder_does_not_count_as_down(store: LockFile) -> None:
+    """A lease records the address of the past: the gate is asked again before it refuses because of it."""
+    store.add([holder(SECOND, "you", host_id=f"id-{THIRD}")])
+
+    def decide(others: tuple[Holder, ...]) -> Decision:
+        return decision("unsafe" if others[0].node == SECOND else "safe", others)
+
+    assert granted(store, [holder()], decide).decision == "safe"
+
+
+@pytest.mark.parametrize("host_id", [None, "id-gone"])
+def test_a_lease_of_an_unknown_node_does_not_hide_an_unsafe_stop(store: LockFile, host_id: str | None) -> None:
+    """What is known to be unsafe is unsafe whatever that lease means."""
+    store.add([holder("10.9.9.9", "you", host_id=host_id)])
+    assert granted(store, [holder()], lambda _: decision("unsafe")).decision == "unsafe"
+    with pytest.raises(LeaseError, match=r"10\.9\.9\.9 is under the restart lease of you") as caught:
+        granted(store, [holder()], lambda _: decision("unknown"))
+    assert caught.value.unsafe is False
+    assert [lease.node for lease in store.holders()] == ["10.9.9.9"]
 
 
 @pytest.mark.parametrize("host_id", [None, "id-gone"])
