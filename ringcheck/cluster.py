@@ -263,7 +263,8 @@ class Cluster:
 
         Raises:
             UsageError: no node is named, or a name can mean several.
-            LeaseError: restart leases can't be read.
+            LeaseError: restart leases can't be read, or one is of a node that is gone; an unsafe decision is returned
+                all the same.
             RingcheckError: as `snapshot`.
         """
         if not nodes and not rack:

@@ -6,8 +6,8 @@ cluster has a lease store, the grant takes a restart lease, as FleetLock's does;
 started again and is back.
 
 A refusal has status 429, after which `kubectl drain` tries again every 5 s. If the answer is not known, the
-configuration decides whether the eviction is refused (`closed`) or allowed (`open`); an unsafe eviction is always
-refused.
+configuration decides whether the eviction is refused (`closed`) or allowed (`open`). An eviction that the gate calls
+unsafe is always refused, whatever fails besides: for example, a lease store that does not answer.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from ringcheck.agent.preflight import UnknownError, Wish, decided
 from ringcheck.errors import RingcheckError
 from ringcheck.http.credentials import secret
 from ringcheck.leases.configured import open_store
-from ringcheck.leases.record import HeldError
+from ringcheck.leases.record import LeaseError
 from ringcheck.restart.readiness import RestartedNode, lacking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from starlette.requests import Request
 
     from ringcheck.agent.fleetlock import FleetLock
@@ -134,58 +136,67 @@ class Evictions:
 
     def decide(self, asked: Eviction, seconds: float) -> Admission:
         """Whether a pod may be evicted; blocks while its cluster is polled."""
-        cluster = self._cluster(asked)
-        if cluster is None:
+        clusters = self._clusters(asked)
+        if not clusters:
             return Admission(allowed=True, message="no pod of a configured cluster")
-        try:
-            return self._decided(cluster, asked, seconds)
-        except RefusedError as error:
-            return self._refusal(cluster, str(error), known=error.kind in UNSAFE)
-        except (UnknownError, RingcheckError) as error:
-            return self._refusal(cluster, str(error), known=isinstance(error, HeldError))
-        except Exception as error:  # noqa: BLE001 - the API server gets an answer
-            return self._refusal(cluster, bug_text(error), known=False)
+        request = _Request(asked, time.monotonic() + seconds)
+        cluster = clusters[0]
+        return _answered(clusters, lambda: self._decided(cluster, request.pod_of(cluster), request))
 
     def late(self, asked: Eviction) -> Admission:
         """The answer if the gate does not answer in time."""
-        cluster = self._cluster(asked)
+        clusters = self._clusters(asked)
         text = "the gate has not answered in time: try again"
-        return self._refusal(cluster, text, known=False) if cluster else Admission(allowed=False, message=text)
+        return _refusal(clusters, text, known=False) if clusters else Admission(allowed=False, message=text)
 
-    def _cluster(self, asked: Eviction) -> Cluster | None:
-        """The cluster that the pod belongs to, by namespace and name; None if it belongs to none."""
-        for cluster in self._agent.config.clusters.values():
-            settings = cluster.kubernetes
-            patterns = settings.pods if settings and asked.namespace in settings.namespaces else ()
-            if any(fnmatchcase(asked.pod, pattern) for pattern in patterns):
-                return cluster
-        return None
+    def _clusters(self, asked: Eviction) -> list[Cluster]:
+        """The clusters that the pod may belong to, by namespace and name."""
+        return [
+            cluster
+            for cluster in self._agent.config.clusters.values()
+            if (settings := cluster.kubernetes)
+            and asked.namespace in settings.namespaces
+            and any(fnmatchcase(asked.pod, pattern) for pattern in settings.pods)
+        ]
 
-    def _refusal(self, cluster: Cluster, why: str, *, known: bool) -> Admission:
-        open_ = not known and cluster.kubernetes is not None and cluster.kubernetes.fail == "open"
-        what = "let through although it is not known whether it is safe" if open_ else "refused"
-        return Admission(allowed=open_, message=one_line(f"{cluster.name}: {what}: {why}"), warning=open_)
-
-    def _decided(self, cluster: Cluster, asked: Eviction, seconds: float) -> Admission:
-        ends = time.monotonic() + seconds
-        pod = pod_of(cluster, asked.namespace, asked.pod, seconds)
+    def _decided(self, cluster: Cluster, pod: Pod, request: _Request) -> Admission:
         if pod.ended:
-            return Admission(allowed=True, message=f"no container of {asked.pod} runs")
-        if cluster.lease is None or asked.dry:
-            return self._without_lease(cluster, pod, ends - time.monotonic())
-        client = LeaseClient(f"{asked.namespace}/{asked.pod}", cluster, pod.node, PROTOCOL, PURPOSE)
-        with self._lock.turn(cluster.name):
-            self._lock.require_running(cluster)
-            return Admission(allowed=True, message=self._lock.grant(client).value)
+            return Admission(allowed=True, message=f"no container of {request.asked.pod} runs")
+        if cluster.lease is None or request.asked.dry:
+            return self._without_lease(cluster, pod, request)
+        owner = f"{request.asked.namespace}/{request.asked.pod}"
+        try:
+            with self._lock.turn(cluster.name):
+                self._lock.require_running(cluster)
+                grant = self._lock.grant(LeaseClient(owner, cluster, pod.node, PROTOCOL, PURPOSE))
+        except RingcheckError as error:
+            if not _is_unsafe(error) and _opens([cluster]):
+                self._raise_if_unsafe(cluster, pod, request)
+            raise
+        return Admission(allowed=True, message=grant.value)
 
-    def _without_lease(self, cluster: Cluster, pod: Pod, seconds: float) -> Admission:
+    def _raise_if_unsafe(self, cluster: Cluster, pod: Pod, request: _Request) -> None:
+        """Ask the gate alone.
+
+        Raises:
+            RefusedError: the stop is unsafe. Any other answer, or none, raises no error.
+        """
+        if not pod.ended:
+            with suppress(UnknownError, RingcheckError):
+                try:
+                    self._without_lease(cluster, pod, request)
+                except RefusedError as error:
+                    if error.kind in UNSAFE:
+                        raise
+
+    def _without_lease(self, cluster: Cluster, pod: Pod, request: _Request) -> Admission:
         wish = Wish(
             nodes=(pod.node,),
             action="restart",
             newcomer=None,
             gate=cluster.gate,
             stable=cluster.stable_readings,
-            seconds=max(MARGIN, seconds),
+            seconds=max(MARGIN, request.left),
         )
         decision = decided(self._agent, cluster, wish)
         self._agent.recorder.decided(cluster.name, decision, PROTOCOL)
@@ -205,6 +216,52 @@ class Evictions:
             if holder.owner.startswith(f"{PROTOCOL} ") and holder.purpose == PURPOSE and _is_back(holder, seen):
                 with self._lock.turn(cluster.name), closing(open_store(cluster)) as store:
                     store.remove([holder.node], holder.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """An eviction, and the time on the monotonic clock at which its answer is due."""
+
+    asked: Eviction
+    ends: float
+
+    @property
+    def left(self) -> float:
+        """Seconds until the answer is due."""
+        return self.ends - time.monotonic()
+
+    def pod_of(self, cluster: Cluster) -> Pod:
+        """The pod, if it is one of this cluster."""
+        return pod_of(cluster, self.asked.namespace, self.asked.pod, self.left)
+
+
+def _answered(clusters: Sequence[Cluster], decide: Callable[[], Admission]) -> Admission:
+    """An answer, or the refusal that an error means."""
+    try:
+        return decide()
+    except RefusedError as error:
+        return _refusal(clusters, str(error), known=error.kind in UNSAFE)
+    except (UnknownError, RingcheckError) as error:
+        return _refusal(clusters, str(error), known=_is_unsafe(error))
+    except Exception as error:  # noqa: BLE001 - the API server gets an answer
+        return _refusal(clusters, bug_text(error), known=False)
+
+
+def _is_unsafe(error: Exception) -> bool:
+    return isinstance(error, LeaseError) and error.unsafe
+
+
+def _refusal(clusters: Sequence[Cluster], why: str, *, known: bool) -> Admission:
+    """A refusal. If it is not known whether the eviction is safe, the clusters' configuration may turn it around."""
+    opens = not known and _opens(clusters)
+    what = "let through although it is not known whether it is safe" if opens else "refused"
+    names = ", ".join(cluster.name for cluster in clusters)
+    return Admission(allowed=opens, message=one_line(f"{names}: {what}: {why}"), warning=opens)
+
+
+def _opens(clusters: Sequence[Cluster]) -> bool:
+    """Whether evictions of these clusters are allowed if it is not known whether they are safe."""
+    return all(cluster.kubernetes is not None and cluster.kubernetes.fail == "open" for cluster in clusters)
 
 
 def _is_back(holder: Holder, seen: Snapshot) -> bool:

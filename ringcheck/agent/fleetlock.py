@@ -177,7 +177,7 @@ class FleetLock:
         except HeldError as error:
             answer = FleetLockAnswer("held_by_another", one_line(str(error)))
         except LeaseError as error:
-            answer = FleetLockAnswer("leases_in_doubt", one_line(str(error)))
+            answer = FleetLockAnswer("unsafe" if error.unsafe else "leases_in_doubt", one_line(str(error)))
         except (UnknownError, RingcheckError) as error:
             answer = FleetLockAnswer("unknown", one_line(str(error)))
         except Exception as error:  # noqa: BLE001 - no grant, and the service goes on
@@ -257,7 +257,8 @@ class FleetLock:
     def _decide(self, client: LeaseClient, targets: Sequence[RestartedNode], others: Sequence[Holder]) -> Decision:
         """The decision on as many readings as the configuration asks for."""
         decision = confirmed(self._decisions(client, targets, others), client.cluster.stable_readings)
-        self.require_running(client.cluster)  # if this raises, the lease is withdrawn: others may no longer see it
+        if decision.decision != "unsafe":
+            self.require_running(client.cluster)  # if this raises, the lease is withdrawn: others may no longer see it
         return decision
 
     def _decisions(

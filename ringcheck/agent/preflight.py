@@ -21,7 +21,8 @@ from ringcheck.core.readings import confirmed
 from ringcheck.documents.fields import address
 from ringcheck.errors import DataError, UsageError
 from ringcheck.leases.configured import open_store
-from ringcheck.leases.grant import placed
+from ringcheck.leases.grant import PlacedLeases
+from ringcheck.leases.record import LeaseError
 from ringcheck.sources import is_recorded
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def decided(agent: Agent, cluster: Cluster, wish: Wish) -> Decision:
 
     Raises:
         UnknownError: a poll fails or takes too long, or the configuration changes meanwhile.
-        LeaseError: the holders of restart leases can't be read.
+        LeaseError: as `_decision`.
     """
     return confirmed(_decisions(agent, cluster, wish), wish.stable)
 
@@ -161,7 +162,8 @@ def _decisions(agent: Agent, cluster: Cluster, wish: Wish) -> Iterator[Decision]
         if reading.error or reading.verdict is None or not reading.fresh:
             raise UnknownError(f"the poll of {cluster.name} failed: {reading.error}")
         decision = _decision(reading, reading.verdict.snapshot, cluster, wish)
-        require_unchanged(agent, cluster)
+        if decision.decision != "unsafe":
+            require_unchanged(agent, cluster)
         yield decision
         if time.monotonic() + BETWEEN > ends:
             raise UnknownError(f"{safe} of {wish.stable} readings were safe when the {wish.seconds:g} s were over")
@@ -198,22 +200,32 @@ def require_unchanged(agent: Agent, cluster: Cluster) -> None:
 
 
 def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) -> Decision:
+    """The gate's decision on a snapshot.
+
+    Raises:
+        LeaseError: it is not known which nodes are under restart leases, and without them the decision is not unsafe.
+    """
     nodes = list(dict.fromkeys(resolved(name, seen) for name in wish.nodes))
-    holders = counted(_leases(reading, cluster, seen), nodes, wish.action)
+    leases = PlacedLeases.read(lambda: _leases(reading, cluster), seen)
+    holders = counted(leases.holders, nodes, wish.action)
     policy, recorded = policy_for(reading, cluster), is_recorded(cluster)
     gatekeeper = Gatekeeper(seen, policy, wish.gate, holders, recorded=recorded)
-    return gatekeeper.decide(nodes, wish.action, wish.newcomer)
+    return leases.required(gatekeeper.decide(nodes, wish.action, wish.newcomer))
 
 
-def _leases(reading: Reading, cluster: Cluster, seen: Snapshot) -> tuple[Holder, ...]:
-    """All restart leases; without `lease:` those in the default lock file, which the commands use."""
+def _leases(reading: Reading, cluster: Cluster) -> tuple[Holder, ...]:
+    """All restart leases; without `lease:` those in the default lock file, which the commands use.
+
+    Raises:
+        LeaseError: they can't be read.
+    """
     holders = reading.holders
     if cluster.lease is None:
         with closing(open_store(cluster, LEASE_SECONDS)) as store:
             holders = store.holders()
     if holders is None:
-        raise UnknownError("who holds restart leases is not known: the lease store does not answer")
-    return tuple(placed(holder, seen) for holder in holders)
+        raise LeaseError("who holds restart leases is not known: the lease store does not answer")
+    return holders
 
 
 def resolved(name: str, seen: Snapshot) -> str:

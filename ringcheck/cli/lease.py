@@ -97,7 +97,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
 
     Exit codes: 0 granted, 2 refused, 3 unknown. Stop the nodes only on 0.
     """
-    from ringcheck.leases.record import HeldError
+    from ringcheck.leases.record import HeldError, LeaseError
     from ringcheck.leases.stamp import whoami
 
     cluster = target.choose()
@@ -115,6 +115,11 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
             decision = request.granted(store, seen, wait or 0.0)
         except HeldError as error:
             return _refuse(_held_by_others(seen, request.nodes, error), error, format_)
+        except LeaseError as error:
+            if error.decision is None or not error.unsafe:
+                raise
+            decision = error.decision
+            click.echo(one_line(str(error), 900), err=True)
         described = store.describe()
     _show(decision, request, described, format_)
     return EXIT[decision.decision]
@@ -177,7 +182,7 @@ class _Request:
             gate=self.gate,
             choose=lambda _: nodes,
             stable=self.stable,
-            holders=lambda _: others,
+            holders=others,
         ).decide()
 
 

@@ -108,7 +108,7 @@ class Readings:
         stable: safe readings in a row that are needed; None for as many as the configuration asks for.
         action: what is to be done.
         newcomer: where the node is that is to join, or to replace a candidate.
-        holders: restart leases, whose nodes count as down unless they are candidates; by default those in the store.
+        holders: restart leases, whose nodes count as down unless they are candidates; None for those in the store.
     """
 
     cluster: ChosenCluster
@@ -117,7 +117,7 @@ class Readings:
     stable: int | None = None
     action: Action = "restart"
     newcomer: Newcomer | None = None
-    holders: Callable[[Snapshot], Collection[Holder]] | None = None
+    holders: Collection[Holder] | None = None
 
     def decide(self, wait: float = 0.0) -> Decision:
         """The last decision: enough in a row were safe, or after `wait` seconds the last one was not.
@@ -146,8 +146,10 @@ class Readings:
 
     def _decision(self, seen: Snapshot) -> Decision:
         from ringcheck.core.gate import Gatekeeper
+        from ringcheck.leases.grant import PlacedLeases
 
         candidates = self.choose(seen)
-        holders = counted((self.holders or self.cluster.holders)(seen), candidates, self.action)
+        leases = self.cluster.leases(seen) if self.holders is None else PlacedLeases(tuple(self.holders))
+        holders = counted(leases.holders, candidates, self.action)
         keeper = Gatekeeper(seen, self.cluster.policy(), self.gate, holders, recorded=self._recorded)
-        return keeper.decide(candidates, self.action, self.newcomer)
+        return leases.required(keeper.decide(candidates, self.action, self.newcomer))

@@ -418,13 +418,14 @@ def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure,
     from ringcheck.report import gate as report
     from ringcheck.report.roll import rehearsal
 
-    holders = cluster.holders(seen)
-    gatekeeper = Gatekeeper(seen, cluster.policy(), gate, holders)
+    leases = cluster.leases(seen)
+    gatekeeper = Gatekeeper(seen, cluster.policy(), gate, leases.holders)
     batches = plan_with(gatekeeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
     words = {node: list(how.words(seen.nodes[seen.index[node]]).values()) for node in wanted}
+    refused = bool(batches.refused) or not batches.batches
+    decision = None if refused else leases.required(gatekeeper.decide(batches.batches[0]))
     click.echo(rehearsal(batches, words, drain=how.drain))
-    if batches.refused or not batches.batches:
+    if decision is None:
         return EXIT["refused"]
-    decision = gatekeeper.decide(batches.batches[0])
     click.echo(f"\n{report.render(decision, colour=colours(), width=columns())}")
     return GATE_EXIT[decision.decision]

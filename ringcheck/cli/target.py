@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
     from ringcheck.http.tls import Tls
     from ringcheck.jolokia.settings import JolokiaSettings
+    from ringcheck.leases.grant import PlacedLeases
     from ringcheck.leases.store import Store
 
 DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
@@ -376,12 +377,20 @@ class ChosenCluster:
         Raises:
             LeaseError: if they can't be read, or a lease names no node of the cluster.
         """
-        from ringcheck.leases.grant import placed
+        leases = self.leases(seen)
+        if leases.problem:
+            raise leases.problem
+        return leases.holders
 
-        if self.target.from_:
-            return ()
-        with closing(self.lease_store(seen.cluster, min(self.target.timeout, 5.0))) as store:
-            return tuple(placed(holder, seen) for holder in store.holders())
+    def leases(self, seen: Snapshot) -> PlacedLeases:
+        """The restart leases as far as they are known; none for a recorded snapshot."""
+        from ringcheck.leases.grant import PlacedLeases
+
+        def read() -> tuple[Holder, ...]:
+            with closing(self.lease_store(seen.cluster, min(self.target.timeout, 5.0))) as store:
+                return store.holders()
+
+        return PlacedLeases() if self.target.from_ else PlacedLeases.read(read, seen)
 
 
 def require_config(path: str) -> None:

@@ -24,7 +24,11 @@ from ringcheck.agent.fleetlock import FleetLock
 from ringcheck.agent.log import Log
 from ringcheck.agent.service import Agent
 from ringcheck.config import load
+from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.maintenance import Holder
 from ringcheck.leases.configured import open_store
+from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.record import LeaseError
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import await_
@@ -32,7 +36,6 @@ from tests.counterparts.daemon import await_
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringcheck.core.maintenance import Holder
     from ringcheck.report.reading import Reading
 
 PATIENCE = 60.0
@@ -241,6 +244,57 @@ def test_what_is_not_known_is_decided_by_the_configuration(tmp_path: Path, fail:
         home.api.pods["cassandra-7"] = pod("", podIP=None)
         assert home.answer("cassandra-7")[0] is allowed
         home.cluster.down(1, instant=True)
+        assert home.answer("cassandra-0")[0] is False
+
+
+def stale_lease(home: House) -> None:
+    with closing(open_store(home.agent.config.clusters[NAME])) as store:
+        since = "2026-01-01T00:00:00Z"
+        store.add([Holder(node="127.0.1.77", owner="anna", purpose="disk", since=since, host_id="gone")])
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_lease_of_a_node_that_is_gone_does_not_let_an_unsafe_eviction_through(tmp_path: Path, *, dry: bool) -> None:
+    """With `fail: open` such a lease lets an eviction through only if the gate without it does not call it unsafe."""
+    with house(tmp_path, kubernetes={"fail": "open"}) as home:
+        stale_lease(home)
+        allowed, why = home.answer("cassandra-0", dry=dry)
+        assert (allowed, "let through although it is not known" in why) == (True, True)
+        home.cluster.down(1, instant=True)
+        allowed, why = home.answer("cassandra-0", dry=dry)
+        assert (allowed, "would become unavailable" in why) == (False, True)
+
+
+@pytest.mark.parametrize("method", ["add", "holders", "remove"])
+def test_a_failing_store_does_not_let_an_unsafe_eviction_through(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `fail: open` the gate is asked although the store does not answer, at whichever step."""
+
+    def fails(*_: object) -> None:
+        raise LeaseError("connection refused")
+
+    with house(tmp_path, kubernetes={"fail": "open"}) as home:
+        monkeypatch.setattr(LockFile, method, fails)
+        if method != "remove":  # which a grant does not call
+            assert "let through although it is not known" in home.answer("cassandra-0")[1]
+        home.cluster.down(1, instant=True)
+        assert [home.answer("cassandra-0", dry=dry)[0] for dry in (False, True)] == [False, False]
+
+
+def test_a_reload_does_not_let_an_unsafe_eviction_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration that is replaced while the gate decides makes no unsafe stop one that is not known."""
+    with house(tmp_path, lease=None, kubernetes={"fail": "open"}) as home:
+        config = home.agent.config
+        other = replace(config.clusters[NAME], labels={"reloaded": "yes"})
+
+        class Slow(Gatekeeper):
+            def decide(self, *asked: Any) -> Any:
+                home.agent.reload(replace(config, clusters={NAME: other}))
+                return super().decide(*asked)
+
+        home.cluster.down(1, instant=True)
+        monkeypatch.setattr("ringcheck.agent.preflight.Gatekeeper", Slow)
         assert home.answer("cassandra-0")[0] is False
 
 

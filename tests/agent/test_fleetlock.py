@@ -26,6 +26,8 @@ from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.jolokia import mbeans
 from ringcheck.leases.configured import open_store
+from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.record import LeaseError
 from ringcheck.simulator.cluster import EmbeddedCluster, SimAgent, loopback_address, topology
 from ringcheck.simulator.server import serve
 from tests.agent.asgi import served
@@ -123,6 +125,31 @@ def test_nodes_of_one_rack_at_a_time_are_granted(three_racks: House) -> None:
     assert home.owners() == {(home.address(0), "fleetlock host-0"), (home.address(3), "fleetlock host-3")}
     assert [home.steady(number).kind for number in (0, 3)] == ["released", "released"]
     assert home.ask(1).kind == "granted"
+
+
+def test_a_refusal_whose_lease_is_left_is_unsafe(three_racks: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate's answer is known, whatever the store's is."""
+
+    def fails(*_: object) -> None:
+        raise LeaseError("the disk is full")
+
+    home = three_racks
+    monkeypatch.setattr(LockFile, "remove", fails)
+    home.cluster.down(1, instant=True)
+    answer = home.ask(0)
+    assert (answer.kind, answer.status) == ("unsafe", 409)
+    assert "could not be withdrawn and is left: the disk is full" in answer.value
+
+
+def test_a_lease_of_a_node_that_is_gone_does_not_hide_an_unsafe_stop(three_racks: House) -> None:
+    """Nothing is granted beside such a lease, and an unsafe stop is refused as unsafe."""
+    home = three_racks
+    lease = Holder(node="127.0.9.9", owner="you", purpose="", since="2026-01-01T00:00:00Z", host_id="gone")
+    home.store().add([lease])
+    assert home.ask(0).kind == "leases_in_doubt"
+    home.cluster.down(1, instant=True)
+    assert home.ask(0).kind == "unsafe"
+    assert home.store().holders() == (lease,)
 
 
 @pytest.mark.slow

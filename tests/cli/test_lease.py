@@ -17,6 +17,7 @@ from ringcheck.cli.target import ChosenCluster
 from ringcheck.core.maintenance import Holder
 from ringcheck.leases import lockfile
 from ringcheck.leases.lockfile import LockFile
+from ringcheck.leases.record import LeaseError
 from ringcheck.leases.stamp import whoami
 from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve
@@ -341,6 +342,42 @@ def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.
     assert stage.run("acquire", first, "--wait", "10m")[0] == 0
     assert seen == [[second], [second]]
     assert [one.node for one in stage.store.holders()] == [first]
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_an_unsafe_stop_stays_unsafe_if_its_lease_is_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], format_: str
+) -> None:
+    """The exit code and the decision are the gate's, and standard error says which lease is left."""
+    stage.cluster.down(1, instant=True)
+
+    def fails(*_: object) -> None:
+        raise LeaseError("the disk is full")
+
+    monkeypatch.setattr(LockFile, "remove", fails)
+    capsys.readouterr()
+    assert run(["lease", "acquire", "-C", str(stage.path), stage.names[0], "--format", format_]) == 2
+    out, err = capsys.readouterr()
+    assert f"the lease of {stage.names[0]} could not be withdrawn and is left: the disk is full" in err
+    assert (json.loads(out)["decision"] if format_ == "json" else out.split()[0].lower()) == "unsafe"
+
+
+@pytest.mark.parametrize("leases", ["junk", "gone"])
+def test_an_unsafe_stop_is_unsafe_whatever_leases_there_are(
+    stage: Stage, capsys: pytest.CaptureFixture[str], leases: str
+) -> None:
+    """Preflight and a dry run of roll ask the gate even if leases can't be read, or one is of a node that is gone."""
+    if leases == "junk":
+        stage.store.path.write_text("junk")
+    else:
+        stage.store.add([Holder(node="10.9.9.9", owner="you", purpose="", since=OLD)])
+    assert stage.preflight(stage.names[0]) == 3
+    roll = ["roll", "-C", str(stage.path), "--dry-run", "--exec", "restart {address}", stage.names[0]]
+    assert run(roll) == 3
+    assert capsys.readouterr().out == ""
+    stage.cluster.down(1, instant=True)
+    assert stage.preflight(stage.names[0]) == 2
+    assert run(roll) == 2
 
 
 def test_without_configuration(
