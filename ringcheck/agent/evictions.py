@@ -3,7 +3,7 @@
 `kubectl drain` evicts the pods of a host one by one. The API server asks about each pod, and does not evict it if the
 answer is a refusal. A pod is mapped to its Cassandra node, and the gate decides whether that node may stop. If the
 cluster has a lease store, the grant takes a restart lease, as FleetLock's does; it is released once the node has
-started again and is back.
+started again and is back. If the patterns of several clusters match a pod, the cluster that has its node decides.
 
 A refusal has status 429, after which `kubectl drain` tries again every 5 s. If the answer is not known, the
 configuration decides whether the eviction is refused (`closed`) or allowed (`open`). An eviction that the gate calls
@@ -30,7 +30,7 @@ from ringcheck.agent.answers import decoded, started
 from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line
 from ringcheck.agent.pods import pod_of
-from ringcheck.agent.preflight import UnknownError, Wish, decided
+from ringcheck.agent.preflight import UnknownError, Wish, decided, resolved
 from ringcheck.errors import RingcheckError
 from ringcheck.http.credentials import secret
 from ringcheck.leases.configured import open_store
@@ -140,7 +140,9 @@ class Evictions:
         if not clusters:
             return Admission(allowed=True, message="no pod of a configured cluster")
         request = _Request(asked, time.monotonic() + seconds)
-        cluster = clusters[0]
+        if len(clusters) > 1:
+            return _answered(clusters, lambda: self._of_owners(clusters, request))
+        [cluster] = clusters
         return _answered(clusters, lambda: self._decided(cluster, request.pod_of(cluster), request))
 
     def late(self, asked: Eviction) -> Admission:
@@ -158,6 +160,38 @@ class Evictions:
             and asked.namespace in settings.namespaces
             and any(fnmatchcase(asked.pod, pattern) for pattern in settings.pods)
         ]
+
+    # Pods that may belong to several clusters
+
+    def _of_owners(self, clusters: Sequence[Cluster], request: _Request) -> Admission:
+        """The answer of the cluster that has the pod's node; if several have it, all of them must allow the eviction.
+
+        Raises:
+            RefusedError: it is not safe.
+            UnknownError: no cluster has the node, or it is not known whether one of them has it.
+        """
+        owners, problems = self._owners(clusters, request)
+        if problems or len(owners) > 1:  # before a lease is taken, and whatever else is not known
+            for cluster, pod in owners:
+                self._raise_if_unsafe(cluster, pod, request)
+        if problems or not owners:
+            raise UnknownError("; ".join(problems) or "none of these clusters has the pod's node")
+        answers = [_answered([cluster], partial(self._decided, cluster, pod, request)) for cluster, pod in owners]
+        return min(answers, key=lambda answer: (answer.allowed, not answer.warning))
+
+    def _owners(self, clusters: Sequence[Cluster], request: _Request) -> tuple[list[tuple[Cluster, Pod]], list[str]]:
+        """The clusters that have the pod's node, by polls that begin now, and why others may have it too."""
+        owners, problems = [], []
+        for cluster in clusters:
+            try:
+                pod = request.pod_of(cluster)
+                if pod.ended or resolved(pod.node, seen := self._lock.poll(cluster)) in seen.index:
+                    owners.append((cluster, pod))
+            except (RefusedError, UnknownError, RingcheckError) as error:
+                problems.append(f"not known whether the pod is of {cluster.name}: {error}")
+        return owners, problems
+
+    # The pod of one cluster
 
     def _decided(self, cluster: Cluster, pod: Pod, request: _Request) -> Admission:
         if pod.ended:

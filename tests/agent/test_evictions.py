@@ -19,17 +19,18 @@ import requests
 import yaml
 
 from ringcheck.agent import evictions, web
-from ringcheck.agent.evictions import Evictions, eviction_of
+from ringcheck.agent.evictions import Eviction, Evictions, eviction_of
 from ringcheck.agent.fleetlock import FleetLock
 from ringcheck.agent.log import Log
 from ringcheck.agent.service import Agent
 from ringcheck.config import load
+from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gatekeeper
 from ringcheck.core.maintenance import Holder
 from ringcheck.leases.configured import open_store
 from ringcheck.leases.lockfile import LockFile
 from ringcheck.leases.record import LeaseError
-from ringcheck.simulator.cluster import EmbeddedCluster, topology
+from ringcheck.simulator.cluster import EmbeddedCluster, Layout, topology
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import await_
 
@@ -296,6 +297,99 @@ def test_a_reload_does_not_let_an_unsafe_eviction_through(tmp_path: Path, monkey
         home.cluster.down(1, instant=True)
         monkeypatch.setattr("ringcheck.agent.preflight.Gatekeeper", Slow)
         assert home.answer("cassandra-0")[0] is False
+
+
+@dataclass
+class Shared:
+    """Two clusters whose pods share a namespace, with patterns that match the pods of both."""
+
+    clusters: dict[str, EmbeddedCluster]
+    api: KubernetesApi
+    agent: Agent
+    evictions: Evictions
+
+    def answer(self, name: str, **asked: Any) -> tuple[bool, str]:
+        answer = self.evictions.decide(Eviction("uid", "cassandra", name, **{"dry": False, **asked}), 20.0)
+        return answer.allowed, answer.message
+
+
+@contextmanager
+def shared(folder: Path, fails: tuple[str, str] = ("open", "open"), **settings: Any) -> Iterator[Shared]:
+    clusters, documents, api = {}, {}, KubernetesApi()
+    with ExitStack() as stack:
+        for number, name in enumerate(("blue", "green")):
+            specs = Layout(3, racks=3, vnodes=4, addresses=f"127.0.{number + 3}.{{}}".format).specs()
+            cluster = EmbeddedCluster(specs, {"orders": topology(dc1=3)}, name=name, time_factor=0)
+            clusters[name] = cluster
+            served = stack.enter_context(serve(cluster))
+            documents[name] = yaml.safe_load(served.config())["clusters"][name]
+            api.pods |= {f"{name}-{node.index}": pod(node.address) for node in cluster.nodes}
+        server = api.start()
+        stack.callback(server.server_close)
+        stack.callback(server.shutdown)
+        for (name, document), fail in zip(documents.items(), fails, strict=True):
+            kubernetes = {"namespaces": ["cassandra"], "api": api.url, "fail": fail}
+            lease = {"file": str(folder / f"{name}.json")}
+            document |= {"gate": {"settle": "0s"}, "lease": lease, "kubernetes": kubernetes, **settings}
+        config = folder / "ringcheck.yaml"
+        config.write_text(yaml.safe_dump({"clusters": documents, "agent": {"interval": "1s"}}))
+        agent = Agent(load(str(config)), [])
+        found = Evictions(agent, FleetLock(agent, Log("json", stack.enter_context((folder / "log").open("w")))))
+        agent.start()
+        stack.callback(agent.stop)
+        await_(agent.tried, PATIENCE, "the first poll")
+        yield Shared(clusters, api, agent, found)
+
+
+@pytest.mark.slow
+def test_the_cluster_that_has_the_node_decides(tmp_path: Path) -> None:
+    """Patterns of two clusters match each pod; the other cluster's gate knows nothing of its node."""
+    with shared(tmp_path) as home:
+        home.clusters["green"].down(1, instant=True)
+        for dry in (True, False):
+            allowed, why = home.answer("green-0", dry=dry)
+            assert (allowed, why.startswith("green: refused: ")) == (False, True), why
+            assert home.answer("blue-0", dry=dry)[0]
+        assert [(tmp_path / f"{name}.json").read_text().count('"kubernetes') for name in ("blue", "green")] == [1, 0]
+
+
+@pytest.mark.slow
+def test_all_clusters_that_have_the_node_must_agree(tmp_path: Path) -> None:
+    """One Cassandra cluster may be configured twice; if one entry calls the stop unsafe, the other takes no lease."""
+    with shared(tmp_path) as home:
+        config, blue = home.agent.config, home.agent.config.clusters["blue"]
+        strict = replace(blue, name="green", gate=replace(blue.gate, level=Level.ALL), lease=None)
+        home.agent.reload(replace(config, clusters={"blue": blue, "green": strict}))
+        allowed, why = home.answer("blue-0")
+        assert (allowed, "at ALL" in why) == (False, True), why
+        assert not (tmp_path / "blue.json").exists() or "kubernetes" not in (tmp_path / "blue.json").read_text()
+        home.agent.reload(replace(config, clusters={"blue": blue, "green": replace(strict, gate=blue.gate)}))
+        assert home.answer("blue-0")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fails", "opens"), [(("open", "open"), True), (("open", "closed"), False)])
+def test_a_pod_whose_cluster_is_not_known(tmp_path: Path, fails: tuple[str, str], *, opens: bool) -> None:
+    """All clusters that it may belong to must be open; what the cluster that has the node calls unsafe is refused."""
+    with shared(tmp_path, fails) as home:
+        home.api.pods["green-9"] = pod("10.9.9.9")
+        allowed, why = home.answer("green-9")
+        assert (allowed, "none of these clusters has the pod's node" in why) == (opens, True)
+        for node in home.clusters["blue"].nodes:
+            home.clusters["blue"].down(node.index, instant=True)
+        allowed, why = home.answer("green-0")
+        assert (allowed, "not known whether the pod is of blue" in why) == (opens, True), why
+        home.clusters["green"].down(1, instant=True)
+        allowed, why = home.answer("green-0")
+        assert (allowed, "would become unavailable" in why) == (False, True), why
+
+
+@pytest.mark.slow
+def test_a_shared_pod_whose_containers_have_ended_may_go(tmp_path: Path) -> None:
+    """No cluster needs to have its node."""
+    with shared(tmp_path, ("closed", "closed")) as home:
+        home.api.pods["green-0"] = pod("10.9.9.9", phase="Succeeded")
+        assert home.answer("green-0")[0]
 
 
 def test_a_pod_whose_containers_have_ended_may_go(tmp_path: Path) -> None:
