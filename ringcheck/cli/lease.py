@@ -15,10 +15,10 @@ from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.node_names import resolve, resolve_among
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
 from ringcheck.cli.terminal import colours, columns
-from ringcheck.errors import UsageError, one_line, printable
+from ringcheck.errors import DataError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Decision, Gate
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
     from ringcheck.leases.record import HeldError
     from ringcheck.leases.store import Store
+    from ringcheck.restart.readiness import RestartedNode
 
 OVERDUE, REFUSED = 1, 2
 _owner = click.option("--owner", metavar="NAME", help="Owner of the lease. [default: USER@HOST]")
@@ -105,7 +106,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
     request = _Request(
         cluster=cluster,
         gate=gate,
-        nodes=tuple(dict.fromkeys(_member(name, seen) for name in nodes)),
+        targets=_targets(nodes, seen),
         owner=owner or whoami(),
         purpose=purpose,
         stable=stable,
@@ -114,7 +115,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
         try:
             decision = request.granted(store, seen, wait or 0.0)
         except HeldError as error:
-            return _refuse(_held_by_others(seen, request.nodes, error), error, format_)
+            return _refuse(_held_by_others(seen, request.addresses(seen), error), error, format_)
         except LeaseError as error:
             if error.decision is None or not error.unsafe:
                 raise
@@ -127,11 +128,16 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
-    """Leases that are asked for: on the nodes at these addresses, all of them or none."""
+    """Leases that are asked for: on some nodes, all of them or none.
+
+    Attributes:
+        targets: the nodes, each with the name that the operator gave it. Their addresses may change while the command
+            waits: each reading is searched for them.
+    """
 
     cluster: ChosenCluster
     gate: Gate
-    nodes: tuple[str, ...]
+    targets: Mapping[str, RestartedNode]
     owner: str
     purpose: str
     stable: int | None
@@ -143,31 +149,32 @@ class _Request:
 
         Raises:
             HeldError: if another owner still holds one of the nodes.
+            DataError: as `addresses`.
         """
         from ringcheck.cli.preflight import BETWEEN
         from ringcheck.leases.grant import granted
         from ringcheck.leases.record import HeldError
 
-        wanted = self._wanted(seen)
         ends = time.monotonic() + wait
         while True:
             pause = BETWEEN * random.uniform(0.5, 1.5)  # noqa: S311 - keeps two waiting requests from meeting again
             over = time.monotonic() + pause > ends
             try:
-                decision = granted(store, wanted, self._decide)
+                decision = granted(store, self._wanted(seen), self._decide)
                 if over or decision.decision == "safe":
                     return decision
             except HeldError:
                 if over:
                     raise
             time.sleep(pause)
+            seen = self.cluster.snapshot()
 
     def _wanted(self, seen: Snapshot) -> list[Holder]:
         from ringcheck.core.maintenance import Holder
         from ringcheck.leases.stamp import now
 
         since = now()
-        host_ids = {address: seen.nodes[seen.index[address]].host_id for address in self.nodes}
+        host_ids = {address: seen.nodes[seen.index[address]].host_id for address in self.addresses(seen)}
         return [
             Holder(node=address, owner=self.owner, purpose=self.purpose, since=since, host_id=host_id)
             for address, host_id in host_ids.items()
@@ -176,14 +183,41 @@ class _Request:
     def _decide(self, others: tuple[Holder, ...]) -> Decision:
         from ringcheck.cli.preflight import Readings
 
-        nodes = list(self.nodes)
         return Readings(
             cluster=self.cluster,
             gate=self.gate,
-            choose=lambda _: nodes,
+            choose=self.addresses,
             stable=self.stable,
             holders=others,
         ).decide()
+
+    def addresses(self, seen: Snapshot) -> list[str]:
+        """The addresses of the nodes in a snapshot.
+
+        Raises:
+            DataError: a node has left, or its name stands for another node now: the operator would stop that one.
+            UsageError: a name stands for no node, or can mean several.
+        """
+        found: dict[str, None] = {}
+        for name, target in self.targets.items():
+            node = target.find(seen)
+            if node is None:
+                raise DataError(f"{target.node} left {seen.cluster}")
+            if (meant := _member(name, seen)) != node.address:
+                was = f"the node that was {target.node} when the command began is {node.address} now"
+                raise DataError(f"{name} is another node now ({meant}); {was}: nothing is granted, ask again")
+            found[node.address] = None
+        return list(found)
+
+
+def _targets(names: Iterable[str], seen: Snapshot) -> dict[str, RestartedNode]:
+    """The nodes that some names mean."""
+    from ringcheck.restart.readiness import RestartedNode
+
+    addresses = {name: _member(name, seen) for name in names}
+    return {
+        name: RestartedNode(address, seen.nodes[seen.index[address]].host_id) for name, address in addresses.items()
+    }
 
 
 def _member(name: str, seen: Snapshot) -> str:
@@ -231,7 +265,7 @@ def _show(decision: Decision, request: _Request, store: str, format_: str) -> No
         return
     click.echo(report.render(decision, colour=colours(), width=columns()))
     if decision.decision == "safe":
-        leases = f"Leases of {request.owner} on {', '.join(request.nodes)} in {store}"
+        leases = f"Leases of {request.owner} on {', '.join(decision.candidates)} in {store}"
         click.echo(f"\n{leases}: give them back with `ringcheck lease release {repeated(release)}`")
 
 

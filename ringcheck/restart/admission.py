@@ -73,12 +73,15 @@ class Admission:
     snapshot: Snapshot | None = None
     max_batch: int | None = None
     _recorded: dict[str, object] = field(default_factory=dict, init=False)
-    _confirmed: tuple[str, ...] = field(default=(), init=False)
+    _confirmed: tuple[tuple[str, str | None], ...] = field(default=(), init=False)
 
     # A batch
 
     def next_batch(self, left: Sequence[str]) -> list[RestartTask]:
         """A batch of the remaining nodes that may stop now, under its lease.
+
+        Empty if the operator was asked and has agreed: a person may answer minutes later, so that nothing that was read
+        before the answer counts. Call it again.
 
         Raises:
             NotNow: if the gate, the leases or a failed poll prevent it; a later attempt may succeed.
@@ -94,21 +97,24 @@ class Admission:
         _raise_unless_safe(self._decide(seen, batch, others))
         tasks = [self._task(seen, address) for address in batch]
         self._find_clients(tasks)
-        self._confirm(batch)
+        if self._confirm(tasks):
+            return []
         self.lease(tasks)
         return tasks
 
-    def _confirm(self, batch: Sequence[str]) -> None:
-        """With `--step`, ask the operator, once for each batch. The gate's readings are taken after the answer.
+    def _confirm(self, tasks: Sequence[RestartTask]) -> bool:
+        """With `--step`, ask the operator, once for each batch. Returns whether the operator was asked.
 
         Raises:
             Halt: if the operator says no.
         """
-        if not self.context.procedure.step or self._confirmed == tuple(batch):
-            return
-        if not self.context.environment.confirm(f"Restart {listed(list(batch))} now?"):
+        nodes = tuple((task.node.address, task.node.host_id) for task in tasks)
+        if not self.context.procedure.step or self._confirmed == nodes:
+            return False
+        if not self.context.environment.confirm(f"Restart {listed([task.node.address for task in tasks])} now?"):
             raise Halt("interrupted", "stopped as asked; no node is in hand")
-        self._confirmed = tuple(batch)
+        self._confirmed = nodes
+        return True
 
     def _planned(self, seen: Snapshot, left: Sequence[str], others: Sequence[Holder]) -> list[str]:
         """The first batch of a new plan for the remaining nodes."""
@@ -206,7 +212,7 @@ class Admission:
         ]
         stable = self.context.procedure.stable
         try:
-            decision = granted(self.store, wanted, lambda others: confirmed(self._readings(batch, others), stable))
+            decision = granted(self.store, wanted, lambda others: confirmed(self._readings(tasks, others), stable))
         except HeldError as error:
             self.outcome = "refused"
             raise NotNow(str(error)) from None
@@ -218,10 +224,11 @@ class Admission:
         self.untouched, self.snapshot = batch, decision.snapshot
         self.context.record("lease", nodes=batch, store=self.store.describe())
 
-    def _readings(self, batch: Sequence[str], others: Sequence[Holder]) -> Iterator[Decision]:
+    def _readings(self, tasks: Sequence[RestartTask], others: Sequence[Holder]) -> Iterator[Decision]:
         """The gate's answers on fresh data, one poll interval apart."""
         while True:
-            yield self._decide(self.context.environment.poll(), batch, others)
+            seen = self.context.environment.poll()
+            yield self._decide(seen, [_unmoved(task, seen) for task in tasks], others)
             self.context.pause(self.context.procedure.interval, idle=True)
 
     def release(self, nodes: Sequence[str]) -> None:
@@ -249,6 +256,20 @@ class Admission:
         ours = [holder.node for holder in self.store.holders() if holder.owner == self.owner]
         if over := [node for node in ours if node not in kept]:
             self.release(over)
+
+
+def _unmoved(task: RestartTask, seen: Snapshot) -> str:
+    """The address of a node, which its commands and its lease name.
+
+    Raises:
+        DataError: the node has left, or has another address now, so that commands would reach another node.
+    """
+    address, node = task.node.address, task.target.find(seen)
+    if node is None:
+        raise DataError(f"{address} left the cluster")
+    if node.address != address:
+        raise DataError(f"the node that was {address} is {node.address} now")
+    return address
 
 
 def _raise_unless_safe(decision: Decision) -> None:

@@ -221,7 +221,10 @@ class Runner:
             if self._context.await_window():
                 ends = self.environment.clock() + self.procedure.wait
             try:
-                return self._admission.next_batch(self._report.left)
+                if tasks := self._admission.next_batch(self._report.left):
+                    return tasks
+                ends = self.environment.clock() + self.procedure.wait
+                continue
             except NotNow as refusal:
                 if refusal.cause != cause:
                     self.record("waiting", why=str(refusal))

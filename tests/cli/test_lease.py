@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from ringcheck.simulator.cluster import EmbeddedCluster
 from ringcheck.simulator.server import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ringcheck.core.ring import Snapshot
 
@@ -342,6 +343,54 @@ def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.
     assert stage.run("acquire", first, "--wait", "10m")[0] == 0
     assert seen == [[second], [second]]
     assert [one.node for one in stage.store.holders()] == [first]
+
+
+class Swapped:
+    """After the first snapshots of a cluster, its first two nodes have each other's address."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+        self.left = before
+        polls = ChosenCluster.polls
+
+        @contextmanager
+        def polled(cluster: ChosenCluster, **options: bool) -> Iterator[Callable[[], Snapshot]]:
+            with polls(cluster, **options) as poll:
+                yield lambda: self.seen(poll())
+
+        monkeypatch.setattr(ChosenCluster, "polls", polled)
+        monkeypatch.setattr("ringcheck.cli.preflight.BETWEEN", 0.01)
+
+    def seen(self, now: Snapshot) -> Snapshot:
+        self.left -= 1
+        if self.left >= 0:
+            return now
+        first, second, *others = now.nodes
+        swapped = replace(first, host_id=second.host_id), replace(second, host_id=first.host_id)
+        return replace(now, nodes=(*swapped, *others))
+
+
+@pytest.mark.parametrize("before", [1, 3])
+def test_a_node_is_followed_to_its_new_address(stage: Stage, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """A host id stands for the same node while acquire waits: the gate is asked about the node under the lease."""
+    (first, second), host_id = stage.names[:2], stage.cluster.nodes[0].host_id
+    stage.store.add([Holder(node=stage.names[2], owner="you", purpose="", since=OLD)])
+    Swapped(monkeypatch, before)
+    code, text = stage.run("acquire", host_id, "--wait", "1s", "--format", "json")
+    assert (code, json.loads(text)["candidates"]) == (2, [second]), text
+    assert first != second
+
+
+@pytest.mark.parametrize("before", [1, 2, 3])
+def test_an_address_that_another_node_has_now_gets_no_lease(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    """The operator would stop the node at that address, and the lease would protect the other one."""
+    first, second = stage.names[:2]
+    stage.configure(stable_readings=3)
+    Swapped(monkeypatch, before)
+    code, text = stage.run("acquire", first)
+    assert (code, f"{first} is another node now ({first})" in text, f"is {second} now" in text) == (3, True, True), text
+    assert stage.store.holders() == ()
 
 
 @pytest.mark.parametrize("format_", ["text", "json"])

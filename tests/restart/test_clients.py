@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,8 @@ from tests.restart.environments import Stage, staged
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from ringcheck.core.ring import Snapshot
 
 
 def suffer(stage: Stage, restarted: int, coordinator: int, **counters: int) -> None:
@@ -235,6 +238,65 @@ def test_a_step_is_asked_for_once_and_a_no_ends_the_roll(tmp_path: Path) -> None
         report = stage.roll(step=True)
         assert (report.outcome, report.done) == ("interrupted", stage.names[:1])
         assert asked == [f"Restart {node} now?" for node in stage.names[:2]]
+
+
+def swapped(seen: Snapshot) -> Snapshot:
+    """The snapshot, as if its first two nodes had each other's address."""
+    first, second, *others = seen.nodes
+    return replace(
+        seen, nodes=(replace(first, host_id=second.host_id), replace(second, host_id=first.host_id), *others)
+    )
+
+
+def test_after_a_step_everything_is_read_anew(tmp_path: Path) -> None:
+    """A person may answer minutes later: if another node has the address by then, the question was about another."""
+    with staged(tmp_path, 3) as stage:
+        first, asked = stage.names[0], list[str]()
+        poll = stage.environment.poll
+
+        def confirm(question: str) -> bool:
+            asked.append(question)
+            return True
+
+        stage.environment.confirm = confirm
+        stage.environment.poll = lambda: swapped(poll()) if len(asked) == 1 else poll()
+        report = stage.roll(first, step=True, drain=False)
+        assert asked == [f"Restart {first} now?"] * 3  # about one node, about the other, and about the first again
+        assert (report.outcome, [event["nodes"] for event in stage.recorded("lease")]) == ("done", [[first]])
+        assert stage.recorded("stopping")[0]["host_id"] == stage.cluster.nodes[0].host_id
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_the_gate_is_asked_about_the_node_under_the_lease(tmp_path: Path, number: int) -> None:
+    """If its address changes before it is stopped, the commands would reach another node: the batch is planned anew."""
+    with staged(tmp_path, 3) as stage:
+        polls, poll = itertools.count(1), stage.environment.poll
+        stage.environment.poll = lambda: swapped(poll()) if next(polls) == number else poll()
+        assert stage.roll(stage.names[0]).outcome == "done"
+        [waiting] = stage.recorded("waiting")
+        assert waiting["why"] == f"the node that was {stage.names[0]} is {stage.names[1]} now"
+
+
+def test_a_window_that_ended_during_the_answer_is_respected(tmp_path: Path) -> None:
+    """The answer may come when no batch may begin any more."""
+    with staged(tmp_path, 3) as stage:
+        minute = 22 * 60
+
+        def confirm(_: str) -> bool:
+            nonlocal minute
+            minute = 12 * 60
+            return True
+
+        def in_the_evening(event: dict[str, Any]) -> bool:
+            nonlocal minute
+            minute = 22 * 60 if event["event"] == "waiting" else minute
+            return False
+
+        stage.environment.confirm = confirm
+        stage.environment.time_of_day = lambda: minute  # type: ignore[method-assign]
+        stage.dies_at = in_the_evening
+        assert stage.roll(stage.names[0], step=True, window=Window.parse("22:00-06:00")).outcome == "done"
+        assert stage.recorded("waiting")[0]["why"] == "no batch begins outside 22:00-06:00"
 
 
 @pytest.mark.slow
