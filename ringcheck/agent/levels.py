@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.levels import changed
 from ringcheck.core.sources import CURRENT, PROMETHEUS, PROXY, Sources, read_sources
-from ringcheck.core.usage import COUNTERS, Evidence, failed, noted, plain, reported, sampled
+from ringcheck.core.usage import COUNTERS, Evidence, failed, noted, reported, sampled
+from ringcheck.core.usage_values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import observed
 from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
-from ringcheck.core.usage import COUNTERS, Evidence, read_plain
+from ringcheck.core.usage import COUNTERS, Evidence
+from ringcheck.core.usage_values import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

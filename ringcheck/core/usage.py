@@ -14,10 +14,10 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ringcheck.core.consistency import Level, release
+from ringcheck.core.consistency import release
 from ringcheck.core.observed import PATIENCE
-from ringcheck.core.policy import auth_level
-from ringcheck.core.uses import LOGINS, ROLES, SCANS, SCOPES, Use
+from ringcheck.core.own_requests import owed_at_first, own_levels, without_own
+from ringcheck.core.uses import SCANS, SCOPES, Use
 from ringcheck.core.words import counted, listed
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 BUCKETS = 28  # parts of a window: of a week, each has six hours
 COUNTERS = "counters"  # the source that reads the nodes' own counters
-IN_FLIGHT = 16  # reads of system_auth that may have been counted there and not yet by their level
 TOO_OLD = "Cassandra before 3.10 does not count queries by level"
 _FIRST_WITH_COUNTERS = (3, 10)
 
@@ -178,7 +177,10 @@ def noted(
         reading, counts = _read(node, before, at, window, evidence.at)
         if reading is not None:
             if node.counts is not None:
-                reading, counts = _without_system_auth(reading, before, counts, _own_levels(node, auth))
+                same = before is not None and before.started == reading.started
+                owed = before.owed if before and same else owed_at_first(reading.values)
+                owed, counts = without_own(counts, owed, own_levels(node, auth))
+                reading = replace(reading, owed=owed)
                 found.update(_by_use(node, counts))
                 scans = at if counts.get(SCANS) else scans
             readings[node.node] = reading
@@ -220,50 +222,6 @@ def _restarted(before: Reading, node: NodeRequests) -> bool:
     if node.started is not None and before.started is not None and abs(node.started - before.started) > 1:
         return True
     return any((node.counts or {}).get(name, 0) < value for name, value in before.values.items())
-
-
-Names = tuple[str, ...]
-
-
-def _own_levels(node: NodeRequests, auth: str | None) -> tuple[Names, Names]:
-    """The counters with which this node counts its own reads of system_auth, and its writes.
-
-    Reads: that of logins, and QUORUM for the user `cassandra` (`CassandraRoleManager.consistencyForRoleRead`). Writes:
-    the same before 4.1, EACH_QUORUM since then.
-    """
-    new = release(node.release) >= (4, 1)
-    reported = auth if node.auth_read_level is None else node.auth_read_level
-    level = auth_level(reported if new else None, (node.release,))
-    reads = dict.fromkeys([level, Level.QUORUM] if level else [])
-    writes = dict.fromkeys([Level.EACH_QUORUM if new else Level.LOCAL_ONE, Level.QUORUM])
-    return tuple(f"Read-{one}" for one in reads), tuple(f"Write-{one}" for one in writes)
-
-
-def _without_system_auth(
-    reading: Reading, before: Reading | None, counts: dict[str, int], levels: tuple[Names, Names]
-) -> tuple[Reading, dict[str, int]]:
-    """The counts without Cassandra's own reads and writes of system_auth, as far as they can be distinguished."""
-    same = before is not None and before.started == reading.started
-    owed = []
-    for kind, (own, names) in enumerate(zip((LOGINS, ROLES), levels, strict=True)):
-        first = IN_FLIGHT if reading.values.get(own) else 0
-        spare = (before.owed[kind] if before and same else first) + counts.get(own, 0)
-        left, counts = _subtracted(counts, names, spare)
-        owed.append(min(IN_FLIGHT, left))
-    return replace(reading, owed=(owed[0], owed[1])), counts
-
-
-def _subtracted(counts: dict[str, int], names: Names, spare: int) -> tuple[int, dict[str, int]]:
-    """How many of Cassandra's own requests are still to be subtracted, and the counts without the others.
-
-    The counter of a table can be ahead of that of the level by the requests in flight. If both levels have more
-    requests than there are own ones, they can't be assigned, and both counts stay.
-    """
-    counted_at = [name for name in names if counts.get(name, 0) > 0]
-    total = sum(counts[name] for name in counted_at)
-    if total <= spare:
-        return spare - total, counts | dict.fromkeys(counted_at, 0)
-    return 0, counts | {counted_at[0]: total - spare} if len(counted_at) == 1 else counts
 
 
 def _gaps(nodes: Iterable[NodeRequests], readings: Mapping[str, Reading], at: float) -> Iterable[str]:
@@ -334,65 +292,3 @@ def sampled(
 def failed(evidence: Evidence, why: str) -> Evidence:
     """The evidence after a reading that failed: nothing is lowered until the source can be read again."""
     return replace(evidence, gaps=(why,))
-
-
-# As plain values, for the state file
-
-
-def plain(evidence: Evidence) -> dict[str, object]:
-    """Lists, texts and numbers from which `read_plain` restores the evidence."""
-    return {
-        "at": evidence.at,
-        "since": evidence.since,
-        "gaps": list(evidence.gaps),
-        "scans": evidence.scans,
-        "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
-        "readings": {
-            name: [reading.at, reading.since, reading.started, dict(reading.values), list(reading.owed)]
-            for name, reading in evidence.readings.items()
-        },
-    }
-
-
-def read_plain(values: Mapping[str, object]) -> Evidence:
-    """The evidence from plain values; recorded gaps are dropped, because the new process has not tried to read yet.
-
-    Raises:
-        KeyError, TypeError, ValueError: if they are not those of `plain`.
-    """
-    uses = {}
-    for keyspace, datacenter, level, operation, last, counts in _rows(values["uses"]):
-        parts = tuple((int(begin), int(count)) for begin, count in counts)
-        uses[Use(str(keyspace), str(datacenter), Level(level), str(operation))] = Seen(float(last), parts)
-    readings = {}
-    for name, (at, since, started, numbers, owed) in dict(_mapping(values["readings"])).items():
-        counts = {str(key): int(number) for key, number in numbers.items()}
-        readings[str(name)] = Reading(
-            at=float(at), since=float(since), started=_time(started), values=counts, owed=(int(owed[0]), int(owed[1]))
-        )
-    return Evidence(
-        uses=uses,
-        readings=readings,
-        at=_time(values["at"]),
-        since=_time(values["since"]),
-        scans=_time(values["scans"]),
-        gaps=tuple(map(str, _rows(values["gaps"]))),
-    )
-
-
-def _rows(value: object) -> list:  # type: ignore[type-arg]  # of whatever JSON has there
-    if not isinstance(value, list):
-        raise TypeError("not a list")
-    return value
-
-
-def _mapping(value: object) -> dict:  # type: ignore[type-arg]  # of whatever JSON has there
-    if not isinstance(value, dict):
-        raise TypeError("not a mapping")
-    return value
-
-
-def _time(value: object) -> float | None:
-    if value is not None and not isinstance(value, int | float):
-        raise TypeError("not a time")
-    return None if value is None else float(value)

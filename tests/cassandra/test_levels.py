@@ -14,8 +14,8 @@ from ringcheck.config.values import AgentSettings, Cluster, Config, Observing
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import Following, in_words
 from ringcheck.core.observed import EVERY
+from ringcheck.core.own_requests import IN_FLIGHT
 from ringcheck.core.policy import Policy, Rule, Threshold
-from ringcheck.core.usage import IN_FLIGHT
 from ringcheck.jolokia.settings import JolokiaSettings
 from tests.cassandra import queries
 from tests.cassandra.cluster import wait_until

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level
 from ringcheck.core.node_requests import NodeRequests
 from ringcheck.core.observed import PATIENCE
+from ringcheck.core.own_requests import IN_FLIGHT
 from ringcheck.core.usage import (
-    IN_FLIGHT,
     Evidence,
     failed,
     noted,
-    plain,
-    read_plain,
     reported,
     sampled,
     span,
 )
+from ringcheck.core.usage_values import plain, read_plain
 from ringcheck.core.uses import LOGINS, ROLES, SCANS, Use
 
 DAY = 86400.0

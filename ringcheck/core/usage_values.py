@@ -1,0 +1,71 @@
+"""The evidence of the levels in use as plain values, for the state file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ringcheck.core.consistency import Level
+from ringcheck.core.usage import Evidence, Reading, Seen
+from ringcheck.core.uses import Use
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def plain(evidence: Evidence) -> dict[str, object]:
+    """Lists, texts and numbers from which `read_plain` restores the evidence."""
+    return {
+        "at": evidence.at,
+        "since": evidence.since,
+        "gaps": list(evidence.gaps),
+        "scans": evidence.scans,
+        "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
+        "readings": {
+            name: [reading.at, reading.since, reading.started, dict(reading.values), list(reading.owed)]
+            for name, reading in evidence.readings.items()
+        },
+    }
+
+
+def read_plain(values: Mapping[str, object]) -> Evidence:
+    """The evidence from plain values; recorded gaps are dropped, because the new process has not tried to read yet.
+
+    Raises:
+        KeyError, TypeError, ValueError: if they are not those of `plain`.
+    """
+    uses = {}
+    for keyspace, datacenter, level, operation, last, counts in _rows(values["uses"]):
+        parts = tuple((int(begin), int(count)) for begin, count in counts)
+        uses[Use(str(keyspace), str(datacenter), Level(level), str(operation))] = Seen(float(last), parts)
+    readings = {}
+    for name, (at, since, started, numbers, owed) in dict(_mapping(values["readings"])).items():
+        counts = {str(key): int(number) for key, number in numbers.items()}
+        readings[str(name)] = Reading(
+            at=float(at), since=float(since), started=_time(started), values=counts, owed=(int(owed[0]), int(owed[1]))
+        )
+    return Evidence(
+        uses=uses,
+        readings=readings,
+        at=_time(values["at"]),
+        since=_time(values["since"]),
+        scans=_time(values["scans"]),
+        gaps=tuple(map(str, _rows(values["gaps"]))),
+    )
+
+
+def _rows(value: object) -> list:  # type: ignore[type-arg]  # of whatever JSON has there
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
+
+
+def _mapping(value: object) -> dict:  # type: ignore[type-arg]  # of whatever JSON has there
+    if not isinstance(value, dict):
+        raise TypeError("not a mapping")
+    return value
+
+
+def _time(value: object) -> float | None:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError("not a time")
+    return None if value is None else float(value)
