@@ -6,6 +6,9 @@ Prometheus that does not answer) the earlier evidence stays, and a gap never low
 
 Counters are compared with the previous reading. If a counter's process was started since then, or its value went down,
 it counts from zero. What a node counted before its first reading is not evidence.
+
+What is not known of a node stays unknown when the node leaves: the window then begins anew. The process with which a
+node became a member while we watched is its first one; all others that are read for the first time had predecessors.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 BUCKETS = 28  # parts of a window: of a week, each has six hours
 COUNTERS = "counters"  # the source that reads the nodes' own counters
+BEGINNING = -1.0  # a time before all others
 TOO_OLD = "Cassandra before 3.10 does not count queries by level"
 _FIRST_WITH_COUNTERS = (3, 10)
 
@@ -55,7 +59,8 @@ class Reading:
 
     Attributes:
         at: time of the reading.
-        since: time since which everything that was counted is known, without a gap.
+        since: time since which everything that was counted is known, without a gap; BEGINNING for a node that became a
+            member while we watched.
         started: when the process was started; None if it is not known.
         values: by name.
         owed: upper bound of reads, and writes, of system_auth that the table has counted and the level has not yet.
@@ -79,6 +84,9 @@ class Evidence:
         since: since when everything is known, without a gap; None if that follows from the readings of nodes.
         gaps: texts about what is missing now.
         scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
+        unread: members whose counters were never read, each with the time of the last reading before it was a member;
+            BEGINNING if it may always have been one. None before the first reading, and in older documents.
+        floor: nothing before this time counts as known.
     """
 
     uses: Mapping[Use, Seen] = field(default_factory=dict)
@@ -87,6 +95,8 @@ class Evidence:
     since: float | None = None
     gaps: tuple[str, ...] = ()
     scans: float | None = None
+    unread: Mapping[str, float] | None = None
+    floor: float = 0.0
 
     @property
     def never(self) -> bool:
@@ -99,7 +109,7 @@ class Evidence:
 
     def known(self, at: float, window: float) -> float:
         """How many seconds of the window are known; 0 for none."""
-        begins = [reading.since for reading in self.readings.values() if reading.since >= 0]
+        begins = [reading.since for reading in self.readings.values() if reading.since != BEGINNING]
         begin = min(begins, default=at) if self.since is None else self.since
         return 0.0 if self.at is None else min(window, max(0.0, at - begin))
 
@@ -112,7 +122,7 @@ class Evidence:
         if at - self.at > patience:
             return f"nothing was read for {span(at - self.at)}"
         begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
-        known = at - max(begins, default=at)
+        known = at - max([self.floor, *begins]) if begins else 0.0
         return "" if known >= window else f"{span(max(known, 0.0))} of {span(window)} are known"
 
 
@@ -170,23 +180,50 @@ def noted(
         auth: the level at which nodes read system_auth that do not report it themselves; None if none does.
     """
     readings: dict[str, Reading] = {}
+    unread: dict[str, float] = {}
     found: Counter[Use] = Counter()
     scans = evidence.scans
     for node in nodes:
-        before = evidence.readings.get(node.node)
-        reading, counts = _read(node, before, at, window, evidence.at)
-        if reading is not None:
-            if node.counts is not None:
-                same = before is not None and before.started == reading.started
-                owed = before.owed if before and same else owed_at_first(reading.values)
-                owed, counts = without_own(counts, owed, own_levels(node, auth))
-                reading = replace(reading, owed=owed)
-                found.update(_by_use(node, counts))
-                scans = at if counts.get(SCANS) else scans
-            readings[node.node] = reading
-    after = replace(evidence, readings=readings, at=at, gaps=tuple(_gaps(nodes, readings, at)), scans=scans)
+        before, absent = evidence.readings.get(node.node), _absent(evidence, node.node)
+        reading, counts = _read(node, before, at, window, absent)
+        if reading is None:
+            unread[node.node] = absent
+            continue
+        if node.counts is not None:
+            same = before is not None and before.started == reading.started
+            owed = before.owed if before and same else owed_at_first(reading.values)
+            owed, counts = without_own(counts, owed, own_levels(node, auth))
+            reading = replace(reading, owed=owed)
+            found.update(_by_use(node, counts))
+            scans = at if counts.get(SCANS) else scans
+        readings[node.node] = reading
+    gaps, floor = tuple(_gaps(nodes, readings, at)), _floor(evidence, nodes, at)
+    after = replace(evidence, readings=readings, unread=unread, at=at, gaps=gaps, scans=scans, floor=floor)
     kept = _kept(evidence.uses, at, window, whole=after.whole(at, window))
     return replace(after, uses=_added(kept, found, at, window))
+
+
+def _absent(evidence: Evidence, name: str) -> float:
+    """The time of the last reading in which a node without a reading was no member yet; BEGINNING if none is known."""
+    if evidence.unread is None or evidence.at is None:
+        return BEGINNING
+    return evidence.unread.get(name, evidence.at)
+
+
+def _floor(evidence: Evidence, nodes: Sequence[NodeRequests], at: float) -> float:
+    """The time before which nothing is known, once some members are gone: what is not known of them stays unknown."""
+    if evidence.at is None:
+        return at  # who was a member before is not known
+    names = {node.node for node in nodes}
+    begins = [evidence.floor]
+    for name, reading in evidence.readings.items():
+        if name not in names:
+            begins.append(reading.since if at - reading.at <= PATIENCE else at)
+    begins += [at for name, absent in (evidence.unread or {}).items() if name not in names and at - absent > PATIENCE]
+    if evidence.unread is None:  # an older document names unread members only in its gaps
+        here = tuple(f"{node.address}: " for node in nodes)
+        begins += [at for gap in evidence.gaps if not gap.startswith(here)]
+    return max(begins)
 
 
 def _by_use(node: NodeRequests, counts: Mapping[str, int]) -> dict[Use, int]:
@@ -194,19 +231,20 @@ def _by_use(node: NodeRequests, counts: Mapping[str, int]) -> dict[Use, int]:
 
 
 def _read(
-    node: NodeRequests, before: Reading | None, at: float, window: float, last: float | None
+    node: NodeRequests, before: Reading | None, at: float, window: float, absent: float
 ) -> tuple[Reading | None, dict[str, int]]:
     """The new reading of a node, and what the node counted since the previous one.
 
-    A node that could not be read keeps its previous reading.
+    A node that could not be read keeps its previous reading. What a node that is read for the first time did before
+    its process was started is not known, unless it became a member at about that time.
     """
     if node.counts is None:
         return before, {}
     values, started = dict(node.counts), node.started
     if before is None:
         young = started is not None and at - started < window
-        new = last is not None and started is not None and started >= last - PATIENCE
-        since = -1.0 if new else started if young and started is not None else at
+        new = absent != BEGINNING and started is not None and abs(started - absent) <= PATIENCE
+        since = BEGINNING if new else started if young and started is not None else at
         return Reading(at=at, since=min(since, at), started=started, values=values), values if young else {}
     if not _restarted(before, node):
         counts = {name: value - before.values.get(name, 0) for name, value in values.items()}

@@ -19,6 +19,8 @@ def plain(evidence: Evidence) -> dict[str, object]:
         "since": evidence.since,
         "gaps": list(evidence.gaps),
         "scans": evidence.scans,
+        "floor": evidence.floor,
+        "unread": None if evidence.unread is None else dict(evidence.unread),
         "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
         "readings": {
             name: [reading.at, reading.since, reading.started, dict(reading.values), list(reading.owed)]
@@ -43,6 +45,7 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
         readings[str(name)] = Reading(
             at=float(at), since=float(since), started=_time(started), values=counts, owed=(int(owed[0]), int(owed[1]))
         )
+    unread = values.get("unread")
     return Evidence(
         uses=uses,
         readings=readings,
@@ -50,6 +53,8 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
         since=_time(values["since"]),
         scans=_time(values["scans"]),
         gaps=tuple(map(str, _rows(values["gaps"]))),
+        unread=None if unread is None else {str(name): float(absent) for name, absent in _mapping(unread).items()},
+        floor=_time(values.get("floor")) or 0.0,
     )
 
 

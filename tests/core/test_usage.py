@@ -122,6 +122,68 @@ def test_a_node_that_has_just_been_added_leaves_the_window_whole() -> None:
     )
 
 
+@pytest.mark.parametrize("before", [silent("b"), silent("b", release="3.0.29")], ids=["no Jolokia", "no counters"])
+def test_a_process_is_not_the_first_one_of_a_member_that_was_never_read(before: NodeRequests) -> None:
+    """Jolokia is loaded, or the node upgraded, with a restart: what the process before it did is not known."""
+    seen = after((0, [node("a"), before]), (WINDOW, [node("a"), before]))
+    read = after((WINDOW + 60, [node("a"), node("b", started=START + WINDOW + 50)]), evidence=seen)
+    assert read.missing(START + WINDOW + 60, WINDOW) == "10 s of 7 days are known"
+
+
+def test_a_new_member_that_is_read_a_moment_later_leaves_the_window_whole() -> None:
+    """Its first process may need some time; if it is restarted before its first reading, something is missing."""
+    seen = after((0, [node("a")]), (WINDOW, [node("a")]))
+    joined = after((WINDOW + 60, [node("a"), silent("b")]), (WINDOW + 3600, [node("a"), silent("b")]), evidence=seen)
+    assert not joined.whole(START + WINDOW + 3600, WINDOW)
+    at = WINDOW + 3660
+    first, second = node("b", started=START + WINDOW + 100), node("b", started=START + WINDOW + 600)
+    assert after((at, [node("a"), first]), evidence=joined).whole(START + at, WINDOW)
+    assert not after((at, [node("a"), second]), evidence=joined).whole(START + at, WINDOW)
+
+
+def test_a_node_that_joined_while_nobody_watched_may_have_been_restarted() -> None:
+    """The process that is there after three days is its first one only if it began when the agent was stopped."""
+    seen = after((0, [node("a")]), (WINDOW, [node("a")]))
+    back, joined = WINDOW + 3 * DAY, START + WINDOW + 2 * DAY
+    assert not after((back, [node("a"), node("b", started=joined)]), evidence=seen).whole(START + back, WINDOW)
+
+
+def test_the_members_before_the_first_reading_are_not_known() -> None:
+    """One of them may have left a day ago: processes that are older do not show what it did."""
+    seen = after((0, [node(started=START - DAY)]), (60, [node(started=START - DAY)]))
+    assert seen.missing(START + 60, WINDOW) == "60 s of 7 days are known"
+
+
+def test_a_member_that_leaves_leaves_its_gap() -> None:
+    """What a node did that was not read is still not known once it is gone, or missing in one snapshot."""
+    quiet, late = node("a", Write__ALL=1), 8 * DAY
+    seen = after((0, [node("a"), node("b")]), (60, [quiet, node("b")]), (late, [quiet, silent("b")]))
+    gone = after((late + 60, [quiet]), evidence=seen)
+    assert gone.missing(START + late + 60, WINDOW) == "0 s of 7 days are known"
+    assert used(gone) == {"write ALL": 0}
+    never = after((0, [quiet, silent("b")]), (late, [quiet, silent("b")]), (late + 60, [quiet]))
+    assert never.missing(START + late + 60, WINDOW) == "0 s of 7 days are known"
+    back = after((late + 60, [quiet, node("b", started=START + late)]), (late + 120, [quiet]), evidence=seen)
+    assert back.missing(START + late + 120, WINDOW) == "2 min of 7 days are known"
+    moment = after((0, [quiet]), (late, [quiet]), (late + 60, [quiet, silent("b")]), (late + 120, [quiet]))
+    assert moment.whole(START + late + 120, WINDOW)  # it was a member for a minute
+
+
+def test_an_older_document_knows_who_was_read() -> None:
+    """A node without a reading is no new one; one that is named as a gap and gone leaves the window incomplete."""
+
+    def older(*readings: tuple[float, list[NodeRequests]]) -> Evidence:
+        document = plain(after(*readings))
+        return read_plain({key: value for key, value in document.items() if key not in {"unread", "floor"}})
+
+    at, quiet = WINDOW + 60, node("a")
+    assert after((at, [quiet]), evidence=older((0, [quiet]), (WINDOW, [quiet]))).whole(START + at, WINDOW)
+    new = node("b", started=START + WINDOW + 30)
+    assert not after((at, [quiet, new]), evidence=older((0, [quiet]), (WINDOW, [quiet]))).whole(START + at, WINDOW)
+    dark = older((0, [quiet, silent("b")]), (WINDOW, [quiet, silent("b")]))
+    assert after((at, [quiet]), evidence=dark).missing(START + at, WINDOW) == "0 s of 7 days are known"
+
+
 def test_a_quick_restart_leaves_the_window_whole() -> None:
     """The new process starts within the patience after the last reading; after a longer time the window starts anew."""
     whole = after((0, [node()]), (WINDOW, [node()]))
