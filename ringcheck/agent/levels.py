@@ -49,9 +49,14 @@ class ClusterLevels:
         self._datacenters: tuple[str, ...] = ()
 
     def load(self, documents: Mapping[str, object]) -> None:
-        """Use what the state file has."""
+        """Use what the state file has, beside what is already known if the file could not be opened for a time."""
         with self._guard:
-            self._sources = read_sources(documents)
+            since_start = self._sources
+            self._sources = read_sources(documents).followed_by(since_start)
+            self._found_at = None
+            if since_start.evidence:
+                for source, values in self._sources.plain().items():
+                    self._save(self._name, source, values)
 
     @property
     def sources(self) -> Sources:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ringcheck.core.transitions import Known
     from ringcheck.history.entries import FullState
     from ringcheck.history.outbox import Letter
-    from ringcheck.history.writer import Write, Writer
+    from ringcheck.history.writer import Loaded, Write, Writer
     from ringcheck.report.reading import Reading
 
 LOAD_SECONDS = 5.0  # seconds that the start waits for the state file, at most
@@ -70,6 +71,7 @@ class Recorder:
         self._known: dict[str, dict[Key, Known]] = {}
         self._resumed: dict[str, int] = {}  # clusters of the file that were not polled yet: when they last could be
         self._announced: dict[str, dict[Key, Known]] = {}  # what events have announced
+        self._watched: tuple[str, ...] | None = None  # clusters to keep; None for all
         self.webhooks: tuple[Webhook, ...] = ()
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
         self.levels = LevelBook(self._save_evidence, clock)
@@ -93,16 +95,21 @@ class Recorder:
         """Read what the state file knows, and begin to write it."""
         if self.writer is None:
             return
-        self.writer.start(self._whole)
-        try:
-            loaded = self.writer.loaded.result(LOAD_SECONDS)
-        except TimeoutError:
-            loaded = None
-        if loaded:
-            with self._guard:
-                self._known, self._announced = _parted(loaded.state)
-                self._resumed = dict.fromkeys(loaded.state, loaded.alive) if loaded.alive else {}
-            self.levels.load(loaded.evidence)
+        self.writer.start(self._whole, self._adopt)
+        with suppress(TimeoutError):  # it is adopted later
+            self.writer.loaded.result(LOAD_SECONDS)
+
+    def _adopt(self, loaded: Loaded) -> None:
+        """Use what the state file held, beside what is already known if it could not be opened for a time."""
+        known, announced = _parted(loaded.state)
+        with self._guard:
+            new = known.keys() - self._known.keys()
+            self._known |= {cluster: known[cluster] for cluster in new}
+            self._announced |= {cluster: announced[cluster] for cluster in new}
+            self._resumed = dict.fromkeys(new, loaded.alive) if loaded.alive else {}
+        self.levels.load(loaded.evidence)
+        if self._watched is not None:
+            self.keep(self._watched)
 
     def stop(self, seconds: float) -> bool:
         """Write the remaining changes. Returns whether that was done in time."""
@@ -189,6 +196,7 @@ class Recorder:
 
     def keep(self, clusters: Collection[str]) -> None:
         """Forget all clusters but these; their history stays in the file until it expires."""
+        self._watched = tuple(clusters)
         dropped = self.levels.keep(clusters)
         if dropped and self.writer:
             self.writer.put(lambda connection: drop_evidence(connection, dropped))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import observed
 from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
-from ringcheck.core.usage import COUNTERS, Evidence
-from ringcheck.core.usage_values import read_plain
+from ringcheck.core.usage import COUNTERS, Evidence, merged
+from ringcheck.core.usage_values import plain, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +55,12 @@ class Sources:
         """The sources with other levels in use."""
         return replace(self, current=current)
 
+    def followed_by(self, later: Sources) -> Sources:
+        """The evidence of both; the levels in use are those of the earlier sources, until they are found anew."""
+        names = dict.fromkeys((*self.evidence, *later.evidence))
+        evidence = {name: merged(self.of(name), later.of(name)) for name in names}
+        return Sources(evidence=evidence, current=self.current or later.current)
+
     @staticmethod
     def patience(interval: float) -> dict[str, float]:
         """By source, the longest time between two readings that does not count as a gap, in seconds.
@@ -94,6 +100,11 @@ class Sources:
         """
         last = self.of(PROXY).at
         return last is not None and at - last >= window and self.of(COUNTERS).whole(at, window)
+
+    def plain(self) -> dict[str, dict[str, object]]:
+        """All of it as plain values, by source."""
+        found = {name: plain(evidence) for name, evidence in self.evidence.items()}
+        return found | ({CURRENT: self.plain_current()} if self.current else {})
 
     def plain_current(self) -> dict[str, object]:
         """The levels in use as plain values."""

@@ -330,3 +330,18 @@ def sampled(
 def failed(evidence: Evidence, why: str) -> Evidence:
     """The evidence after a reading that failed: nothing is lowered until the source can be read again."""
     return replace(evidence, gaps=(why,))
+
+
+def merged(earlier: Evidence, later: Evidence) -> Evidence:
+    """All evidence of an earlier time and of a later one; what happened between them is not known."""
+    if earlier.at is None:
+        return later
+    if later.at is None:
+        return replace(earlier, gaps=later.gaps or earlier.gaps)
+    uses = dict(earlier.uses)
+    for use, seen in later.uses.items():
+        before = uses.get(use, Seen(seen.last))
+        parts = Counter(dict(before.counts)) + Counter(dict(seen.counts))
+        uses[use] = Seen(max(before.last, seen.last), tuple(sorted(parts.items())))
+    scans = max(filter(None, (earlier.scans, later.scans)), default=None)
+    return replace(later, uses=uses, scans=scans)

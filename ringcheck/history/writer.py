@@ -5,6 +5,8 @@ write survives the end of the process; `checkpoints` makes the syncs, which take
 can't be written (a full disk, a lock), the queue grows and the writer tries again; monitoring continues. If the queue
 is full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
 facts are written anew.
+
+What the file holds is passed on when it is opened for the first time, however late, before anything is written to it.
 """
 
 from __future__ import annotations
@@ -77,7 +79,7 @@ class Writer:
 
     Attributes:
         path: of the file.
-        loaded: what the file held; None if it could not be opened at first.
+        loaded: what the file held; None if it could not be opened at first. Then it is passed on later.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Writer:
         self._report = report
         self._clock = clock
         self._restore: Callable[[str], Write] = lambda _: lambda _: None
+        self._adopt: Callable[[Loaded], object] = lambda _: None
+        self._opened = False
         self._changed = threading.Condition()
         self._queue: deque[Item] = deque()
         self._weight = 0
@@ -117,13 +121,14 @@ class Writer:
         self._checkpoints = Checkpoints(path)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
-    def start(self, restore: Callable[[str], Write]) -> None:
+    def start(self, restore: Callable[[str], Write], adopt: Callable[[Loaded], object] = lambda _: None) -> None:
         """Open the file and begin to write.
 
         Args:
             restore: given why changes are missing, what writes all facts anew, and gaps.
+            adopt: called once from the thread with what the file held, before anything is written to it.
         """
-        self._restore = restore
+        self._restore, self._adopt = restore, adopt
         self._checkpoints.start()
         self._thread.start()
 
@@ -226,11 +231,14 @@ class Writer:
         self._lock = self._lock or database.locked(self.path)
         self._connection = database.connected(self.path)
         self._inode = self.path.stat().st_ino
-        if not self.loaded.done():
+        if not self._opened:
             facts, alive = entries.load_facts(self._connection), entries.last_stamp(self._connection)
             loaded = Loaded(facts, alive, load_evidence(self._connection))
             self._write(lambda connection: entries.stamp(connection, self._now()))
-            self.loaded.set_result(loaded)
+            self._adopt(loaded)
+            self._opened = True
+            if not self.loaded.done():
+                self.loaded.set_result(loaded)
 
     def _is_ours(self) -> bool:
         """Whether the file that is open still is the one at the path."""

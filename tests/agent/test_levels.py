@@ -22,8 +22,10 @@ from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
+from ringcheck.core.sources import read_sources
 from ringcheck.core.uses import Use
-from ringcheck.history import reader
+from ringcheck.history import database, reader
+from ringcheck.history import writer as writing
 from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.jolokia.settings import JolokiaSettings
@@ -35,6 +37,7 @@ from ringcheck.simulator.server import serve
 from tests.agent.embedded import polled, severity
 from tests.agent.service import PATIENCE
 from tests.agent.watched import watched
+from tests.counterparts.daemon import await_
 from tests.schemas import validate
 
 if TYPE_CHECKING:
@@ -251,6 +254,33 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
         assert second.levels.of(NAME).sources.of("counters").known(clock.time, WINDOW) == 370
         assert notes(reading, "level_changed") == ["clients use ALL, before LOCAL_QUORUM in dc1"]
         assert second.stop(PATIENCE)
+
+
+def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another agent may still have the file; what it recorded and what was seen since the start are both evidence."""
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    clock, path = Clock(), tmp_path / "state.db"
+    first = recorded(path, clock)
+    with scene(first, clock) as world:
+        world.poll()
+        world.query("dc1", "Write-ALL")
+        world.poll()
+        assert first.stop(PATIENCE)
+        with database.locked(path):
+            second = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+            second.keep([NAME])
+            second.start()
+            again = Scene(world.cluster, world.configured, second, clock)
+            again.poll()
+            world.query("dc1", "Write-LOCAL_QUORUM")
+            assert "ALL -" not in watched_levels(again.poll())
+        await_(lambda: bool(second.works), PATIENCE, "the file is not opened")
+        reading = again.poll()
+        assert "ALL -" in watched_levels(reading)
+        assert "2 min of 16 min are known" in notes(reading, "levels_unclear")[0]
+        assert second.stop(PATIENCE)
+    written = read_sources(reader.evidence(path, NAME)).of("counters")
+    assert {str(use.level) for use in written.uses} == {"ALL", "LOCAL_QUORUM"}
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from ringcheck.core.own_requests import IN_FLIGHT
 from ringcheck.core.usage import (
     Evidence,
     failed,
+    merged,
     noted,
     reported,
     sampled,
@@ -286,6 +287,18 @@ def test_series_are_counters() -> None:
     seen = sampled(seen, {"x": (use, 7)}, START + 600, WINDOW, 900)
     assert seen.uses[use].total == 8
     assert seen.whole(START + 600, 600)
+
+
+def test_earlier_evidence_is_kept_until_the_later_one_has_a_window() -> None:
+    """Both have uses; only the later one says since when everything is known."""
+    earlier = after((0, [node()]), (60, [node(Write__ALL=2)]))
+    later = after((DAY, [node(scans=1)]), (DAY + 60, [node(Write__ALL=1, scans=2)]))
+    both = merged(earlier, later)
+    assert used(both) == {"write ALL": 3}
+    assert both.missing(START + DAY + 60, WINDOW) == "60 s of 7 days are known"
+    assert both.scans == START + DAY + 60
+    assert merged(Evidence(), later) == later
+    assert merged(earlier, failed(Evidence(), "HTTP 500")) == failed(earlier, "HTTP 500")
 
 
 # What always holds

@@ -367,6 +367,25 @@ def test_two_agents_do_not_share_a_file(path: Path) -> None:
         assert third.states == []
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_a_file_that_is_opened_late_is_read_before_it_is_written(path: Path) -> None:
+    """The facts that it held are passed on once, and those that are restored are written after that."""
+    adopted: list[entries.FullState] = []
+    with kept(path) as file:
+        file.write(1)
+    second = Kept(path)
+    with database.locked(path):
+        second.writer.start(lambda _: changes(7), lambda loaded: adopted.append(loaded.state))
+        assert second.writer.loaded.result(PATIENCE) is None
+        assert adopted == []
+    await_(lambda: "lost" in second.states, PATIENCE, "the file is not opened")
+    second.write(2)
+    path.unlink()
+    second.write(3)
+    assert second.writer.close(PATIENCE)
+    assert adopted == [{"blogs": {NODE: Known(Fact("1", "10.0.0.1"), 1)}}]
+
+
 def test_a_folder_that_is_missing_is_reported(tmp_path: Path) -> None:
     """It is reported once, with its path."""
     with kept(tmp_path / "none" / "state.db") as file:
