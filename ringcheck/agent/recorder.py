@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from ringcheck.report.reading import Reading
 
 LOAD_SECONDS = 5.0  # seconds that the start waits for the state file, at most
-ENTRY_BYTES = 400  # estimated size of an entry in the writer's queue
 REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
 
 
@@ -78,8 +77,7 @@ class Recorder:
 
     def _save_evidence(self, cluster: str, source: str, values: Mapping[str, object]) -> None:
         if self.writer is not None:
-            write = SaveEvidence.of(cluster, source, values)
-            self.writer.put(write, 1 + len(write.text) // ENTRY_BYTES)
+            self.writer.keep(cluster, source, SaveEvidence.of(cluster, source, values))
 
     @property
     def path(self) -> Path | None:
@@ -199,6 +197,7 @@ class Recorder:
         self._watched = tuple(clusters)
         dropped = self.levels.keep(clusters)
         if dropped and self.writer:
+            self.writer.forget(dropped)
             self.writer.put(lambda connection: drop_evidence(connection, dropped))
         with self._guard:
             gone = [name for name in self._known if name not in clusters]

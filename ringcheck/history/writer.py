@@ -6,6 +6,9 @@ can't be written (a full disk, a lock), the queue grows and the writer tries aga
 is full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
 facts are written anew.
 
+Documents that are replaced as a whole do not wait in the queue: only the newest of each is kept, and is written with
+the next commit.
+
 What the file holds is passed on when it is opened for the first time, however late, before anything is written to it.
 """
 
@@ -26,7 +29,7 @@ from ringcheck.history.checkpoints import Checkpoints
 from ringcheck.history.levels import load_evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
     from typing import IO
 
@@ -108,6 +111,7 @@ class Writer:
         self._opened = False
         self._changed = threading.Condition()
         self._queue: deque[Item] = deque()
+        self._newest: dict[tuple[str, str], Write] = {}  # documents, by cluster and name
         self._weight = 0
         self._oldest: float | None = None  # when the first of those that are not committed yet was put
         self._lost = ""  # why changes are missing from the file; empty if none are
@@ -162,6 +166,17 @@ class Writer:
             self._changed.notify_all()
         return None if behind else future
 
+    def keep(self, cluster: str, name: str, write: Write) -> None:
+        """Write a document of a cluster with the next commit, in place of one that still waits; never waits."""
+        with self._changed:
+            self._newest[cluster, name] = write
+            self._changed.notify_all()
+
+    def forget(self, clusters: Collection[str]) -> None:
+        """Do not write the documents of these clusters that still wait."""
+        with self._changed:
+            self._newest = {key: write for key, write in self._newest.items() if key[0] not in clusters}
+
     def doubt(self) -> None:
         """Check the file, since a reader found it broken."""
         self.put(database.require_whole)
@@ -173,7 +188,7 @@ class Writer:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join(seconds)
-        return not self._thread.is_alive() and not self._queue
+        return not self._thread.is_alive() and not self._waits
 
     # The thread
 
@@ -181,12 +196,17 @@ class Writer:
         while True:
             items = self._take()
             done = self._attempt(items)
-            if self._ended and (not self._queue or not done):
+            if self._ended and (not self._waits or not done):
                 break
         if self._connection:
             with suppress(sqlite3.Error):
                 self._write(lambda connection: entries.stamp(connection, self._now()))
         self._release()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether there is something to write."""
+        return bool(self._queue or self._newest)
 
     def _take(self) -> list[Item]:
         """What waits, once there is something, or it is time for a sign of life. It stays in the queue."""
@@ -194,7 +214,7 @@ class Writer:
             if self._failing:
                 self._changed.wait_for(lambda: self._ended, RETRY)
             elif self._connection:
-                self._changed.wait_for(lambda: self._queue or self._lost or self._ended, ALIVE)
+                self._changed.wait_for(lambda: self._waits or self._lost or self._ended, ALIVE)
             return list(self._queue)
 
     def _attempt(self, items: list[Item]) -> bool:
@@ -250,7 +270,8 @@ class Writer:
     def _commit(self, items: list[Item]) -> None:
         with self._changed:
             lost, self._lost = self._lost, ""
-        writes = [write for write, _, _ in items]
+            newest = dict(self._newest)
+        writes = [*(write for write, _, _ in items), *newest.values()]
         if lost:
             writes.insert(0, self._restore(lost))
         try:
@@ -261,7 +282,7 @@ class Writer:
             raise
         if lost:
             self._report("lost", lost)
-        self._remove(items)
+        self._remove(items, newest)
         if writes:
             self._checkpoints.want()
         if self._failing:
@@ -281,8 +302,9 @@ class Writer:
                     self._connection.execute("ROLLBACK")
             raise
 
-    def _remove(self, items: list[Item]) -> None:
+    def _remove(self, items: list[Item], newest: Mapping[tuple[str, str], Write]) -> None:
         with self._changed:
+            self._newest = {key: write for key, write in self._newest.items() if newest.get(key) is not write}
             for _, weight, _ in items:
                 self._queue.popleft()
                 self._weight -= weight
@@ -294,7 +316,7 @@ class Writer:
     def _drop(self, items: list[Item], why: str) -> None:
         """Give up items that can't be written, ever."""
         self._lost = self._lost or why
-        self._remove(items)
+        self._remove(items, self._newest)  # `restore` writes them anew
         self._fail(why)
 
     def _keep_house(self) -> None:

@@ -13,12 +13,14 @@ from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.history import reader
+from ringcheck.history import writer as writing
 from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.report.reading import Reading
 from tests import article
 from tests.agent.embedded import embedded, polled, severity
 from tests.agent.service import PATIENCE
+from tests.counterparts.daemon import await_
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +135,23 @@ def test_a_cluster_that_is_removed_is_forgotten(tmp_path: Path) -> None:
     assert since(known.note(reading())) == "2026-01-01T00:01:00Z"
     assert known.stop(PATIENCE)
     assert [kind for kind, _, _ in kinds(path)] == ["severity", "severity"]
+
+
+def test_evidence_takes_no_room_from_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the file can't be written: an outage is still in the history when it can."""
+    monkeypatch.setattr(writing, "MOST", 100)
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    path, clock = tmp_path / "none" / "state.db", Clock()
+    known = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+    known.start()
+    for number in range(200):
+        known.levels.of("blogs").fail(str(number))
+    known.note(reading("10.0.0.1"))
+    path.parent.mkdir()
+    await_(lambda: bool(known.works), PATIENCE, "the file is not made")
+    assert known.stop(PATIENCE)
+    assert ("severity", None, "CRITICAL") in kinds(path)
+    assert reader.evidence(path, "blogs")["prometheus"]["gaps"] == ["199"]  # type: ignore[index]  # a document
 
 
 def test_answers_of_the_gate_are_kept(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ringcheck.core.transitions import Fact, Key, Known, Transition
 from ringcheck.history import checkpoints, database, entries, reader, writer
 from ringcheck.history.database import StateFileError
 from ringcheck.history.entries import Changes, water_level
+from ringcheck.history.levels import SaveEvidence
 from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
 from tests.counterparts.daemon import await_
@@ -280,6 +281,30 @@ def test_what_does_not_fit_in_the_queue_is_a_gap(path: Path, monkeypatch: pytest
         file.write()
         assert "gap" in numbers(path)
         assert "9" not in numbers(path)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_documents_do_not_fill_the_queue(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file can't be written, only the newest of each waits, and changes are not lost because of them."""
+    monkeypatch.setattr(writer, "MOST", 3)
+    with kept(path) as file:
+        file.write(1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # the writer waits for the lock
+            for at in range(100):
+                for cluster in ("blogs", "gone"):
+                    file.writer.keep(cluster, "counters", SaveEvidence.of(cluster, "counters", {"at": at}))
+            file.writer.forget(["gone"])
+            file.writer.put(changes(2))
+            other.execute("ROLLBACK")
+        file.write()
+        assert numbers(path) == ["1", "2"]
+        assert reader.evidence(path, "blogs") == {"counters": {"at": 99}}
+        assert reader.evidence(path, "gone") == {}
+        file.writer.keep("blogs", "counters", SaveEvidence.of("blogs", "counters", {"at": 100}))
+        await_(lambda: not file.writer._newest, PATIENCE, "a document alone is not written")
+        assert reader.evidence(path, "blogs") == {"counters": {"at": 100}}
+    assert file.states == []
 
 
 @pytest.mark.parametrize("damage", ["text", "cut", "zeros"])
