@@ -135,6 +135,11 @@ class LevelBook:
         for cluster, sources in documents.items():
             self.of(cluster).load(sources)
 
+    def plain(self) -> dict[str, dict[str, dict[str, object]]]:
+        """All evidence as plain values, by cluster and source."""
+        with self._guard:
+            return {name: found.sources.plain() for name, found in self._clusters.items()}
+
     def keep(self, clusters: Collection[str]) -> list[str]:
         """Forget all clusters but these; the names of those that were forgotten."""
         with self._guard:

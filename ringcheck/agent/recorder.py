@@ -181,11 +181,16 @@ class Recorder:
         return self.writer.put(changes, 1 + len(found) + len(facts) + len(events))
 
     def _whole(self, why: str) -> Write:
-        """A write of all facts, with an entry that says that changes are missing."""
+        """A write of all facts and all evidence, with an entry that says that changes are missing."""
         at = self._now()
         with self._guard:
             state = {cluster: {**facts, **self._announced.get(cluster, {})} for cluster, facts in self._known.items()}
-        return partial(_write_whole, state, at, kept(why))
+        documents = [
+            SaveEvidence.of(cluster, source, values)
+            for cluster, sources in self.levels.plain().items()
+            for source, values in sources.items()
+        ]
+        return partial(_write_whole, state, documents, at, kept(why))
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
@@ -256,8 +261,12 @@ def _stored(entry: Known) -> tuple[str, str, int]:
     return entry.fact.value, entry.fact.name, entry.since
 
 
-def _write_whole(state: FullState, at: int, why: str, connection: sqlite3.Connection) -> None:
+def _write_whole(
+    state: FullState, documents: Iterable[SaveEvidence], at: int, why: str, connection: sqlite3.Connection
+) -> None:
     entries.replace_facts(connection, state)
+    for document in documents:
+        document(connection)
     for cluster in state:
         gap = Transition(kind="gap", subject=cluster, text=why)
         Changes(cluster=cluster, at=at, entries=[gap], facts={}, gone=())(connection)

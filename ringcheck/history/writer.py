@@ -4,7 +4,7 @@ Writes wait in a queue of bounded size and are committed in its order, all that 
 write survives the end of the process; `checkpoints` makes the syncs, which take long on a busy disk. While the file
 can't be written (a full disk, a lock), the queue grows and the writer tries again; monitoring continues. If the queue
 is full, or the file was lost, changes are missing from it: the history then has a `gap` entry for each cluster, and all
-facts are written anew.
+facts and documents are written anew.
 
 Documents that are replaced as a whole do not wait in the queue: only the newest of each is kept, and is written with
 the next commit.
@@ -129,7 +129,7 @@ class Writer:
         """Open the file and begin to write.
 
         Args:
-            restore: given why changes are missing, what writes all facts anew, and gaps.
+            restore: given why changes are missing, what writes all facts and documents anew, and gaps.
             adopt: called once from the thread with what the file held, before anything is written to it.
         """
         self._restore, self._adopt = restore, adopt

@@ -283,6 +283,22 @@ def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypa
     assert {str(use.level) for use in written.uses} == {"ALL", "LOCAL_QUORUM"}
 
 
+def test_all_evidence_is_written_anew_after_the_file_was_removed(tmp_path: Path) -> None:
+    """This holds for the levels in use too, which are written otherwise only when they change."""
+    clock, path = Clock(), tmp_path / "state.db"
+    recorder = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+    recorder.start()
+    with scene(recorder, clock) as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        world.poll()
+        await_(lambda: "levels" in reader.evidence(path, NAME), PATIENCE, "the levels are not written")
+        path.unlink()
+        world.poll()
+        assert recorder.stop(PATIENCE)
+    assert set(reader.evidence(path, NAME)) == {"counters", "levels"}
+
+
 @pytest.mark.slow
 def test_a_change_is_an_event_and_an_entry_of_the_history(tmp_path: Path) -> None:
     """This holds for a rise and for a fall; an agent that starts while a change is still shown repeats neither."""
