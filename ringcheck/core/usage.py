@@ -100,8 +100,9 @@ class Evidence:
 
     @property
     def never(self) -> bool:
-        """Whether the source can't show anything, because no node has counters."""
-        return not self.readings and not self.uses and all(gap.endswith(TOO_OLD) for gap in self.gaps)
+        """Whether the source can't show anything, because no node has counters; not if nothing was read."""
+        old = bool(self.gaps) and all(gap.endswith(TOO_OLD) for gap in self.gaps)
+        return old and not self.readings and not self.uses
 
     def whole(self, at: float, window: float) -> bool:
         """Whether everything of the window that ends now is known."""

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringcheck.core.consistency import Level
+from ringcheck.core.levels import Following
 from ringcheck.core.node_requests import NodeRequests
 from ringcheck.core.observed import PATIENCE
 from ringcheck.core.own_requests import IN_FLIGHT
+from ringcheck.core.sources import read_sources
 from ringcheck.core.usage import (
     Evidence,
     failed,
@@ -287,6 +289,20 @@ def test_series_are_counters() -> None:
     seen = sampled(seen, {"x": (use, 7)}, START + 600, WINDOW, 900)
     assert seen.uses[use].total == 8
     assert seen.whole(START + 600, 600)
+
+
+def test_a_proxy_alone_is_enough_only_if_no_node_has_counters() -> None:
+    """Counters of which nothing is known, because their document is broken, are missing."""
+    proxy = plain(reported(Evidence(), {Use("orders", "dc1", Level.ONE): 1}, START - WINDOW, WINDOW, 2 * WINDOW))
+    proxy["at"] = START
+    old = plain(after((0, [silent(release="3.0.29")])))
+
+    def unclear(counters: object) -> tuple[str, ...]:
+        sources = read_sources({"proxy": proxy, "counters": counters})
+        return sources.observed(START, Following(window=WINDOW), ("dc1",), 0).unclear
+
+    assert unclear(old) == ()
+    assert unclear({"uses": "broken"}) == ("counters: nothing was read yet",)
 
 
 def test_earlier_evidence_is_kept_until_the_later_one_has_a_window() -> None:
