@@ -87,6 +87,7 @@ class Evidence:
         unread: members whose counters were never read, each with the time of the last reading before it was a member;
             BEGINNING if it may always have been one. None before the first reading, and in older documents.
         floor: nothing before this time counts as known.
+        window: seconds for which uses were kept at the last reading; None before the first.
     """
 
     uses: Mapping[Use, Seen] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class Evidence:
     scans: float | None = None
     unread: Mapping[str, float] | None = None
     floor: float = 0.0
+    window: float | None = None
 
     @property
     def never(self) -> bool:
@@ -114,6 +116,11 @@ class Evidence:
         begin = min(begins, default=at) if self.since is None else self.since
         return 0.0 if self.at is None else min(window, max(0.0, at - begin))
 
+    def begin(self, window: float) -> float:
+        """Nothing before this time counts as known; the uses before a window that was shorter were dropped."""
+        longer = self.at is not None and self.window is not None and window > self.window
+        return max(self.floor, self.at - self.window) if longer else self.floor  # type: ignore[operator]  # see above
+
     def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
         """What is missing in the window, in words; empty if nothing is."""
         if self.at is None:
@@ -123,7 +130,7 @@ class Evidence:
         if at - self.at > patience:
             return f"nothing was read for {span(at - self.at)}"
         begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
-        known = at - max([self.floor, *begins]) if begins else 0.0
+        known = at - max([self.begin(window), *begins]) if begins else 0.0
         return "" if known >= window else f"{span(max(known, 0.0))} of {span(window)} are known"
 
 
@@ -198,8 +205,10 @@ def noted(
             found.update(_by_use(node, counts))
             scans = at if counts.get(SCANS) else scans
         readings[node.node] = reading
-    gaps, floor = tuple(_gaps(nodes, readings, at)), _floor(evidence, nodes, at)
-    after = replace(evidence, readings=readings, unread=unread, at=at, gaps=gaps, scans=scans, floor=floor)
+    gaps, floor = tuple(_gaps(nodes, readings, at)), _floor(evidence, nodes, at, window)
+    after = replace(
+        evidence, readings=readings, unread=unread, at=at, gaps=gaps, scans=scans, floor=floor, window=window
+    )
     kept = _kept(evidence.uses, at, window, whole=after.whole(at, window))
     return replace(after, uses=_added(kept, found, at, window))
 
@@ -211,12 +220,12 @@ def _absent(evidence: Evidence, name: str) -> float:
     return evidence.unread.get(name, evidence.at)
 
 
-def _floor(evidence: Evidence, nodes: Sequence[NodeRequests], at: float) -> float:
+def _floor(evidence: Evidence, nodes: Sequence[NodeRequests], at: float, window: float) -> float:
     """The time before which nothing is known, once some members are gone: what is not known of them stays unknown."""
     if evidence.at is None:
         return at  # who was a member before is not known
     names = {node.node for node in nodes}
-    begins = [evidence.floor]
+    begins = [evidence.begin(window)]
     for name, reading in evidence.readings.items():
         if name not in names:
             begins.append(reading.since if at - reading.at <= PATIENCE else at)
@@ -295,7 +304,8 @@ def reported(
     """
     late = evidence.at is None or at - evidence.at > patience
     since = at if late or gap or evidence.since is None else evidence.since
-    after = replace(evidence, at=at, since=since, gaps=(gap,) if gap else ())
+    floor = evidence.begin(window)
+    after = replace(evidence, at=at, since=since, gaps=(gap,) if gap else (), floor=floor, window=window)
     kept = _kept(evidence.uses, at, window, whole=not after.missing(at, window, patience))
     return replace(after, uses=_added(kept, found, at, window))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
-from ringcheck.core.usage import Evidence, Reading, Seen
+from ringcheck.core.usage import BUCKETS, Evidence, Reading, Seen
 from ringcheck.core.uses import Use
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def plain(evidence: Evidence) -> dict[str, object]:
         "gaps": list(evidence.gaps),
         "scans": evidence.scans,
         "floor": evidence.floor,
+        "window": evidence.window,
         "unread": None if evidence.unread is None else dict(evidence.unread),
         "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
         "readings": {
@@ -55,7 +56,16 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
         gaps=tuple(map(str, _rows(values["gaps"]))),
         unread=None if unread is None else {str(name): float(absent) for name, absent in _mapping(unread).items()},
         floor=_time(values.get("floor")) or 0.0,
+        window=_time(values["window"]) if "window" in values else _shown(uses, _time(values["at"])),
     )
+
+
+def _shown(uses: Mapping[Use, Seen], at: float | None) -> float | None:
+    """The window of an older document, which does not state it: at least as long as its counts show."""
+    if at is None:
+        return None
+    oldest = min((seen.counts[0][0] for seen in uses.values() if seen.counts), default=at)
+    return max(0.0, at - oldest) * BUCKETS / (BUCKETS + 1)  # one part more than the window may be kept
 
 
 def _rows(value: object) -> list:  # type: ignore[type-arg]  # of whatever JSON has there

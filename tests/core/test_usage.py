@@ -187,6 +187,35 @@ def test_an_older_document_knows_who_was_read() -> None:
     assert after((at, [quiet]), evidence=dark).missing(START + at, WINDOW) == "0 s of 7 days are known"
 
 
+def test_a_longer_window_begins_where_the_shorter_one_did() -> None:
+    """The uses before it were dropped; this holds for other sources, and before the first reading with it."""
+    use = Use("orders", "dc1", Level.QUORUM)
+    seen, told = after((0, [node()])), reported(Evidence(), {use: 1}, START, DAY, DAY)
+    for hour in range(1, 9 * 24):
+        seen = noted(seen, [node(Write__ALL=1)], START + hour * 3600, DAY)
+        told = reported(told, {}, START + hour * 3600, DAY, DAY)
+    at = START + hour * 3600 + 60
+    assert (used(seen), told.uses) == ({}, {})
+    assert seen.whole(at, DAY)
+    for found, now in ((seen, at), (noted(seen, [node(Write__ALL=1)], at, WINDOW), at), (told, at - 60)):
+        assert found.missing(now, WINDOW, DAY) == "1 day of 7 days are known"
+    assert reported(told, {}, at, WINDOW, DAY).missing(at, WINDOW, DAY) == "1 day of 7 days are known"
+    assert noted(seen, [node(Write__ALL=1)], at, DAY / 2).whole(at, DAY / 2)
+
+
+def test_an_older_document_shows_how_long_its_window_was() -> None:
+    """The counts that it kept reach back almost as far."""
+    seen = after((0, [node()]))
+    for hour in range(1, 9 * 24):
+        seen = noted(seen, [node(Write__ALL=hour)], START + hour * 3600, WINDOW)
+    document = plain(seen)
+    del document["window"]
+    read, at = read_plain(document), START + hour * 3600
+    assert read.whole(at, 0.9 * WINDOW)
+    assert read.missing(at, WINDOW) == "6 days of 7 days are known"
+    assert read.missing(at, 2 * WINDOW) == "6 days of 14 days are known"
+
+
 def test_a_quick_restart_leaves_the_window_whole() -> None:
     """The new process starts within the patience after the last reading; after a longer time the window starts anew."""
     whole = after((0, [node()]), (WINDOW, [node()]))
