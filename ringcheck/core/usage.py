@@ -62,6 +62,7 @@ class Reading:
         since: time since which everything that was counted is known, without a gap; BEGINNING for a node that became a
             member while we watched.
         started: when the process was started; None if it is not known.
+        generation: of the node's gossip state; None if it is not known.
         values: by name.
         owed: upper bound of reads, and writes, of system_auth that the table has counted and the level has not yet.
     """
@@ -69,6 +70,7 @@ class Reading:
     at: float
     since: float
     started: float | None = None
+    generation: int | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     owed: tuple[int, int] = (0, 0)
 
@@ -198,9 +200,7 @@ def noted(
             unread[node.node] = absent
             continue
         if node.counts is not None:
-            same = before is not None and before.started == reading.started
-            owed = before.owed if before and same else owed_at_first(reading.values)
-            owed, counts = without_own(counts, owed, own_levels(node, auth))
+            owed, counts = without_own(counts, reading.owed, own_levels(node, auth))
             reading = replace(reading, owed=owed)
             found.update(_by_use(node, counts))
             scans = at if counts.get(SCANS) else scans
@@ -250,26 +250,65 @@ def _read(
     """
     if node.counts is None:
         return before, {}
-    values, started = dict(node.counts), node.started
+    values = dict(node.counts)
+    started = node.generation if node.started is None else node.started
+    new = Reading(
+        at=at, since=at, started=node.started, generation=node.generation, values=values, owed=owed_at_first(values)
+    )
     if before is None:
         young = started is not None and at - started < window
-        new = absent != BEGINNING and started is not None and abs(started - absent) <= PATIENCE
-        since = BEGINNING if new else started if young and started is not None else at
-        return Reading(at=at, since=min(since, at), started=started, values=values), values if young else {}
-    if not _restarted(before, node):
-        counts = {name: value - before.values.get(name, 0) for name, value in values.items()}
-        return replace(before, at=at, values=values), counts
-    # The queries between the last reading and the end of the old process are not known.
-    gap = at if started is None else max(before.at, min(started, at))
-    since = before.since if gap - before.at <= PATIENCE else gap
-    return Reading(at=at, since=since, started=started, values=values), values
+        first = absent != BEGINNING and started is not None and abs(started - absent) <= PATIENCE
+        since = BEGINNING if first else started if young and started is not None else at
+        return replace(new, since=min(since, at)), values if young else {}
+    same = _same_process(before, node)
+    if same is False:
+        return replace(new, since=_since_restart(before, started, at)), values
+    unclear = same is None and at - before.at > PATIENCE
+    return _continued(before, new, since=at if unclear else before.since)
 
 
-def _restarted(before: Reading, node: NodeRequests) -> bool:
-    """Whether the counters are those of another process, or went down."""
-    if node.started is not None and before.started is not None and abs(node.started - before.started) > 1:
-        return True
-    return any((node.counts or {}).get(name, 0) < value for name, value in before.values.items())
+def _same_process(before: Reading, node: NodeRequests) -> bool | None:
+    """Whether the counters are those of the same process; None if neither they nor a start time show that.
+
+    Only start times of one kind are compared. The counter of logins is a sum over tables and is no sign of a restart:
+    it is lower if a table can't be read.
+    """
+    if any(value < before.values.get(name, 0) for name, value in (node.counts or {}).items() if name in SCOPES):
+        return False
+    for was, now in ((before.started, node.started), (before.generation, node.generation)):
+        if was is not None and now is not None:
+            return abs(now - was) <= 1
+    return None
+
+
+def _since_restart(before: Reading, started: float | None, at: float) -> float:
+    """Since when everything is known after a restart: what the old process did after its last reading is not known.
+
+    A start before that reading is the time of a clock that is wrong.
+    """
+    if at - before.at <= PATIENCE:
+        return before.since
+    end = at if started is None or started < before.at else min(started, at)
+    return before.since if end - before.at <= PATIENCE else end
+
+
+def _continued(before: Reading, new: Reading, since: float) -> tuple[Reading, dict[str, int]]:
+    """The new reading of the same process, and what it counted since the previous one.
+
+    A value that went down without a restart counts again once it is higher than before.
+    """
+    known = {name: before.values.get(name, 0 if name in SCOPES else value) for name, value in new.values.items()}
+    values = {name: max(value, known[name]) for name, value in new.values.items()}
+    counts = {name: value - known[name] for name, value in values.items()}
+    reading = replace(
+        new,
+        since=since,
+        started=new.started if before.started is None else before.started,
+        generation=before.generation if new.generation is None else new.generation,
+        values={**before.values, **values},
+        owed=before.owed,
+    )
+    return reading, counts
 
 
 def _gaps(nodes: Iterable[NodeRequests], readings: Mapping[str, Reading], at: float) -> Iterable[str]:

@@ -9,7 +9,7 @@ from ringcheck.core.usage import BUCKETS, Evidence, Reading, Seen
 from ringcheck.core.uses import Use
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def plain(evidence: Evidence) -> dict[str, object]:
@@ -23,11 +23,13 @@ def plain(evidence: Evidence) -> dict[str, object]:
         "window": evidence.window,
         "unread": None if evidence.unread is None else dict(evidence.unread),
         "uses": [[*use, seen.last, seen.counts] for use, seen in evidence.uses.items()],
-        "readings": {
-            name: [reading.at, reading.since, reading.started, dict(reading.values), list(reading.owed)]
-            for name, reading in evidence.readings.items()
-        },
+        "readings": {name: _row(reading) for name, reading in evidence.readings.items()},
     }
+
+
+def _row(reading: Reading) -> list[object]:
+    values, owed = dict(reading.values), list(reading.owed)
+    return [reading.at, reading.since, reading.started, values, owed, reading.generation]
 
 
 def read_plain(values: Mapping[str, object]) -> Evidence:
@@ -40,12 +42,7 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
     for keyspace, datacenter, level, operation, last, counts in _rows(values["uses"]):
         parts = tuple((int(begin), int(count)) for begin, count in counts)
         uses[Use(str(keyspace), str(datacenter), Level(level), str(operation))] = Seen(float(last), parts)
-    readings = {}
-    for name, (at, since, started, numbers, owed) in dict(_mapping(values["readings"])).items():
-        counts = {str(key): int(number) for key, number in numbers.items()}
-        readings[str(name)] = Reading(
-            at=float(at), since=float(since), started=_time(started), values=counts, owed=(int(owed[0]), int(owed[1]))
-        )
+    readings = {str(name): _reading(*row) for name, row in _mapping(values["readings"]).items()}
     unread = values.get("unread")
     return Evidence(
         uses=uses,
@@ -57,6 +54,19 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
         unread=None if unread is None else {str(name): float(absent) for name, absent in _mapping(unread).items()},
         floor=_time(values.get("floor")) or 0.0,
         window=_time(values["window"]) if "window" in values else _shown(uses, _time(values["at"])),
+    )
+
+
+def _reading(
+    at: float, since: float, started: object, values: object, owed: Sequence[int], generation: int | None = None
+) -> Reading:
+    return Reading(
+        at=float(at),
+        since=float(since),
+        started=_time(started),
+        generation=None if generation is None else int(generation),
+        values={str(name): int(value) for name, value in _mapping(values).items()},
+        owed=(int(owed[0]), int(owed[1])),
     )
 
 

@@ -260,7 +260,6 @@ def counted(session: ClusterSession, snapshot: Snapshot) -> tuple[NodeRequests, 
 
 def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
     counters = agent.counters if agent and node.source == "ok" else None
-    process = counters.started if counters else None
     silent = "it is not asked" if node.source == "not_asked" else "its Jolokia does not answer"
     return NodeRequests(
         node=node.host_id or node.address,
@@ -268,7 +267,8 @@ def _of(node: Node, agent: JolokiaEndpoint | None) -> NodeRequests:
         datacenter=node.datacenter or "",
         release=node.release_version,
         auth_read_level=node.auth_read_level,
-        started=node.generation if process is None else process,
+        started=counters.started if counters else None,
+        generation=node.generation,
         counts=counters.counts if counters else None,
         problem=counters.problem if counters else silent,
     )

@@ -225,6 +225,53 @@ def test_a_quick_restart_leaves_the_window_whole() -> None:
     assert not slow.whole(START + WINDOW + 2 * PATIENCE, WINDOW)
 
 
+@pytest.mark.parametrize("generation", [None, 7])
+def test_a_table_that_is_not_read_once_is_no_restart(generation: int | None) -> None:
+    """What was counted before is not counted again; nor are the logins, once the table can be read again."""
+    old = replace(node(logins=1000, Read__LOCAL_QUORUM=1000, Write__ALL=2), generation=generation, started=None)
+    fewer = replace(node(logins=400, Read__LOCAL_QUORUM=1000, Write__ALL=2), generation=generation, started=None)
+    seen = after((0, [old]), (60, [fewer]))
+    assert used(seen) == {}
+    queries = replace(node(logins=1001, Read__LOCAL_QUORUM=1051, Write__ALL=2), started=None)
+    assert used(after((120, [queries]), evidence=seen)) == {"read LOCAL_QUORUM": 50 - 1 - IN_FLIGHT + 1}
+
+
+def test_the_start_of_gossip_is_not_compared_with_that_of_the_process() -> None:
+    """It is some seconds later, and stands in only if no start of the process was ever known."""
+    gossip = int(START - 30 * DAY) + 20
+    both = replace(node(Write__ALL=2), generation=gossip)
+    seen = after((0, [both]), (60, [replace(both, started=None)]), (120, [both]))
+    assert used(seen) == {}
+    assert used(after((180, [replace(both, generation=gossip + 9)]), evidence=seen)) == {}
+    only = replace(both, started=None)
+    assert used(after((0, [only]), (60, [replace(only, generation=gossip + 9)]))) == {"write ALL": 2}
+
+
+def test_a_restart_that_may_have_been_is_a_gap_if_the_node_was_not_read() -> None:
+    """No start time is known, and the counters are higher than before: they may be those of another process."""
+    whole = after((0, [node(started=None)]), (PATIENCE, [node(started=None)]))
+    for at in range(600, int(WINDOW) + 600, 300):
+        whole = after((at, [node(started=None)]), evidence=whole)
+    assert whole.whole(START + at, WINDOW)
+    again = after((at + PATIENCE + 1, [node(started=None, Write__LOCAL_ONE=5)]), evidence=whole)
+    assert again.missing(START + at + PATIENCE + 1, WINDOW) == "0 s of 7 days are known"
+    gossip = replace(node(started=None), generation=7)
+    same = after((0, [gossip]), (WINDOW, [gossip]))
+    assert same.whole(START + WINDOW, WINDOW)
+
+
+def test_a_start_before_the_last_reading_is_that_of_a_wrong_clock() -> None:
+    """The process was started at some time after that reading, so what its predecessor did is not known."""
+    whole = after((0, [node()]), (WINDOW, [node()]))
+    at = WINDOW + 6000
+    slow = after((at, [node(started=START + at - 7200)]), evidence=whole)
+    assert slow.missing(START + at, WINDOW) == "0 s of 7 days are known"
+    late = after((at, [node(started=START + WINDOW + 60)]), evidence=whole)  # Cassandra was slow to start
+    assert late.whole(START + at, WINDOW)
+    quick = after((WINDOW + 60, [node(started=START + WINDOW - 7200)]), evidence=whole)
+    assert quick.whole(START + WINDOW + 60, WINDOW)
+
+
 def test_old_releases_do_not_count() -> None:
     """They are named, whatever else can be read from them."""
     seen = after((0, [node(), silent("b", release="3.0.29")]))
