@@ -26,6 +26,7 @@ _AUTH_TABLES = (
     "roles", "role_members", "role_permissions", "network_permissions", "cidr_permissions", "identity_to_role",
 )  # fmt: skip
 _READ, _WRITTEN = "read ", "written "
+_ABSENT = frozenset({outcomes.NOT_FOUND, outcomes.FORBIDDEN})  # of a table that counts as never used
 
 
 def _counter(pattern: str, scope: str) -> Request:
@@ -50,7 +51,8 @@ class Counters:
 
     Attributes:
         names: the counters to ask for; only a few if the node has no counters by level.
-        counts: by name as in `core.uses`; None if they could not be read.
+        counts: by name as in `core.uses`, without a sum over tables of which one could not be read; None if the
+            counters of levels could not be read.
         started: when its process was started, in seconds of Unix time; None if it is not known.
         problem: why `counts` is None, if the node answered.
     """
@@ -78,13 +80,13 @@ class Counters:
         self.names = _PROBE if lacks_all else NAMES
         started = read.get(_STARTED)
         self.started = None if started is None else started / 1000
-        others = {SCANS: read.get(SCANS, 0), LOGINS: _sum(read, _READ), ROLES: _sum(read, _WRITTEN)}
-        self.counts = None if missing else {**{name: read[name] for name in SCOPES}, **others}
+        counts = {name: read[name] for name in SCOPES if name in read} | {SCANS: read.get(SCANS, 0)}
+        for name, prefix in ((LOGINS, _READ), (ROLES, _WRITTEN)):
+            tables = {key: answer for key, answer in answers.items() if key.startswith(prefix)}
+            if all(key in read or answer.status in _ABSENT for key, answer in tables.items()):
+                counts[name] = sum(read.get(key, 0) for key in tables)
+        self.counts = None if missing else counts
         self.problem = _why(answers.get(missing[0]), missing[0]) if missing else ""
-
-
-def _sum(read: Mapping[str, int], prefix: str) -> int:
-    return sum(count for name, count in read.items() if name.startswith(prefix))
 
 
 def _numbers(answers: Mapping[str, Outcome]) -> Iterator[tuple[str, int]]:

@@ -236,6 +236,14 @@ def test_a_table_that_is_not_read_once_is_no_restart(generation: int | None) -> 
     assert used(after((120, [queries]), evidence=seen)) == {"read LOCAL_QUORUM": 50 - 1 - IN_FLIGHT + 1}
 
 
+def test_logins_that_were_not_known_before_are_none() -> None:
+    """A sum that appears has been counted at any time, so it takes no query of a client away."""
+    counts = dict(node().counts or {})
+    del counts[LOGINS]
+    seen = after((0, [replace(node(), counts=counts)]), (60, [node(logins=1000, Read__LOCAL_QUORUM=50)]))
+    assert used(seen) == {"read LOCAL_QUORUM": 50}
+
+
 def test_the_start_of_gossip_is_not_compared_with_that_of_the_process() -> None:
     """It is some seconds later, and stands in only if no start of the process was ever known."""
     gossip = int(START - 30 * DAY) + 20

@@ -128,6 +128,22 @@ def test_counters_that_begin_later_are_zero_until_then() -> None:
         source.close()
 
 
+@pytest.mark.parametrize(("answer", "logins"), [(denied, True), (missing_mbean, True), (None, False)])
+def test_a_table_that_can_not_be_read_once_makes_no_sum(answer: Callable[[Any], Any] | None, logins: bool) -> None:  # noqa: FBT001 - an expectation
+    """The sum would rise when the table is read again, and its reads would pass for logins of that time."""
+    scripted = lab(lambda item: ok(item, 7))
+    request = counters.REQUESTS["read roles"]
+    fails = answer or (lambda item: failed(item, 500, "java.lang.IllegalStateException"))
+    scripted.nodes[TWO].other[request["mbean"], request["attribute"]] = fails
+    with scripted.running() as running:
+        source = JolokiaSource(JolokiaSettings(contact_points=(ONE,), url=running.cluster.template), count_every=0.0)
+        source.poll(5.0)
+        counts = of(source.poll(5.0))[1].counts
+        assert counts is not None
+        assert (LOGINS in counts, ROLES in counts, counts["Read-ONE"]) == (logins, True, 7)
+        source.close()
+
+
 def test_a_silent_node_is_named() -> None:
     """It has no counts, and the other nodes have theirs."""
     with watched() as (cluster, source):
