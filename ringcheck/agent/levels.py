@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ringcheck.agent.clock import ClockWatch
 from ringcheck.core.levels import changed
+from ringcheck.core.observed import PATIENCE
 from ringcheck.core.sources import CURRENT, PROMETHEUS, PROXY, Sources, read_sources
 from ringcheck.core.usage import COUNTERS, Evidence, failed, noted, reported, sampled
 from ringcheck.core.usage_values import plain
@@ -32,17 +35,19 @@ ANEW = (
 class ClusterLevels:
     """The evidence of one cluster; thread-safe."""
 
-    def __init__(self, name: str, save: Save, clock: Callable[[], float]) -> None:
+    def __init__(self, name: str, save: Save, clock: Callable[[], float], steady: Callable[[], float]) -> None:
         """Begin without evidence.
 
         Args:
             name: of the cluster.
             save: called with the plain values of a source, to keep them by cluster and source.
             clock: Unix seconds.
+            steady: seconds of a clock that can't be set.
         """
         self._name = name
         self._save = save
         self._clock = clock
+        self._clock_watch = ClockWatch(clock, steady)
         self._guard = threading.Lock()
         self._sources = Sources()
         self._found_at: float | None = None
@@ -51,12 +56,11 @@ class ClusterLevels:
     def load(self, documents: Mapping[str, object]) -> None:
         """Use what the state file has, beside what is already known if the file could not be opened for a time."""
         with self._guard:
-            since_start = self._sources
-            self._sources = read_sources(documents).followed_by(since_start)
+            at, since_start = self._now(), self._sources
+            self._sources = read_sources(documents).resumed(at).followed_by(since_start)
             self._found_at = None
             if since_start.evidence:
-                for source, values in self._sources.plain().items():
-                    self._save(self._name, source, values)
+                self._save_all()
 
     @property
     def sources(self) -> Sources:
@@ -66,7 +70,7 @@ class ClusterLevels:
     def note(self, observing: Observing, seen: Snapshot) -> Observed:
         """Add the evidence of a poll; returns the levels in use."""
         with self._guard:
-            at = self._clock()
+            at = self._now()
             self._datacenters = seen.datacenters
             if seen.requests is not None:
                 window = observing.following.window
@@ -78,20 +82,33 @@ class ClusterLevels:
         """Add the number of queries that a proxy has seen since its last report."""
         with self._guard:
             patience = self._sources.patience(observing.interval)[PROXY]
-            at, before = self._clock(), self._sources.of(PROXY)
+            at, before = self._now(), self._sources.of(PROXY)
             self._keep(PROXY, reported(before, found, at, observing.following.window, patience))
 
     def sample(self, observing: Observing, series: Mapping[str, tuple[Use, int]], gap: str) -> None:
         """Add counters from Prometheus, and what is missing in them."""
         with self._guard:
             patience = self._sources.patience(observing.interval)[PROMETHEUS]
-            at, before = self._clock(), self._sources.of(PROMETHEUS)
+            at, before = self._now(), self._sources.of(PROMETHEUS)
             self._keep(PROMETHEUS, sampled(before, series, at, observing.following.window, patience, gap))
 
     def fail(self, why: str) -> None:
         """Note that Prometheus could not be asked."""
         with self._guard:
             self._keep(PROMETHEUS, failed(self._sources.of(PROMETHEUS), why))
+
+    def _now(self) -> float:
+        """The time; if the clock was set since the last call, nothing before counts as known."""
+        at = self._clock()
+        if abs(self._clock_watch.jump()) > PATIENCE:
+            self._sources = self._sources.clock_set(at)
+            self._found_at = None
+            self._save_all()
+        return at
+
+    def _save_all(self) -> None:
+        for source, values in self._sources.plain().items():
+            self._save(self._name, source, values)
 
     def _keep(self, source: str, evidence: Evidence) -> None:
         self._sources = self._sources.with_source(source, evidence)
@@ -116,10 +133,14 @@ class ClusterLevels:
 class LevelBook:
     """The evidence of all clusters."""
 
-    def __init__(self, save: Save = lambda *_: None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        save: Save = lambda *_: None,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin without evidence; for the arguments see `ClusterLevels`."""
-        self._save = save
-        self._clock = clock
+        self._new = partial(ClusterLevels, save=save, clock=clock, steady=steady)
         self._guard = threading.Lock()
         self._clusters: dict[str, ClusterLevels] = {}
 
@@ -127,7 +148,7 @@ class LevelBook:
         """The evidence of a cluster."""
         with self._guard:
             if cluster not in self._clusters:
-                self._clusters[cluster] = ClusterLevels(cluster, self._save, self._clock)
+                self._clusters[cluster] = self._new(cluster)
             return self._clusters[cluster]
 
     def load(self, documents: Mapping[str, Mapping[str, object]]) -> None:

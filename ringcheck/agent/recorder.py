@@ -52,6 +52,7 @@ class Recorder:
         writer: Writer | None = None,
         clock: Callable[[], float] = time.time,
         complain: Callable[[Exception], object] = lambda _: None,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing is known before `start`.
 
@@ -59,6 +60,7 @@ class Recorder:
             writer: writes the state file; None for no file.
             clock: Unix seconds.
             complain: called with an unexpected error.
+            steady: seconds of a clock that can't be set.
 
         Attributes:
             levels: the evidence of the levels that clients use.
@@ -73,7 +75,7 @@ class Recorder:
         self._watched: tuple[str, ...] | None = None  # clusters to keep; None for all
         self.webhooks: tuple[Webhook, ...] = ()
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
-        self.levels = LevelBook(self._save_evidence, clock)
+        self.levels = LevelBook(self._save_evidence, clock, steady)
 
     def _save_evidence(self, cluster: str, source: str, values: Mapping[str, object]) -> None:
         if self.writer is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import observed
 from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
-from ringcheck.core.usage import COUNTERS, Evidence, merged
+from ringcheck.core.usage import COUNTERS, Evidence, clock_set, merged, resumed
 from ringcheck.core.usage_values import plain, read_plain
 
 if TYPE_CHECKING:
@@ -54,6 +54,14 @@ class Sources:
     def with_current(self, current: Observed) -> Sources:
         """The sources with other levels in use."""
         return replace(self, current=current)
+
+    def resumed(self, at: float) -> Sources:
+        """The same in a new process that begins at a time."""
+        return replace(self, evidence={name: resumed(found, at) for name, found in self.evidence.items()})
+
+    def clock_set(self, at: float) -> Sources:
+        """The same after the clock was set to a time."""
+        return replace(self, evidence={name: clock_set(found, at) for name, found in self.evidence.items()})
 
     def followed_by(self, later: Sources) -> Sources:
         """The evidence of both; the levels in use are those of the earlier sources, until they are found anew."""

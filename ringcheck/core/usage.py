@@ -90,6 +90,7 @@ class Evidence:
             BEGINNING if it may always have been one. None before the first reading, and in older documents.
         floor: nothing before this time counts as known.
         window: seconds for which uses were kept at the last reading; None before the first.
+        hold: no use is dropped before this time, because the clock may still be set.
     """
 
     uses: Mapping[Use, Seen] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Evidence:
     unread: Mapping[str, float] | None = None
     floor: float = 0.0
     window: float | None = None
+    hold: float = 0.0
 
     @property
     def never(self) -> bool:
@@ -209,7 +211,7 @@ def noted(
     after = replace(
         evidence, readings=readings, unread=unread, at=at, gaps=gaps, scans=scans, floor=floor, window=window
     )
-    kept = _kept(evidence.uses, at, window, whole=after.whole(at, window))
+    kept = _kept(evidence.uses, at, window, whole=after.whole(at, window) and at >= after.hold)
     return replace(after, uses=_added(kept, found, at, window))
 
 
@@ -345,7 +347,8 @@ def reported(
     since = at if late or gap or evidence.since is None else evidence.since
     floor = evidence.begin(window)
     after = replace(evidence, at=at, since=since, gaps=(gap,) if gap else (), floor=floor, window=window)
-    kept = _kept(evidence.uses, at, window, whole=not after.missing(at, window, patience))
+    whole = not after.missing(at, window, patience) and at >= after.hold
+    kept = _kept(evidence.uses, at, window, whole=whole)
     return replace(after, uses=_added(kept, found, at, window))
 
 
@@ -395,3 +398,26 @@ def merged(earlier: Evidence, later: Evidence) -> Evidence:
         uses[use] = Seen(max(before.last, seen.last), tuple(sorted(parts.items())))
     scans = max(filter(None, (earlier.scans, later.scans)), default=None)
     return replace(later, uses=uses, scans=scans)
+
+
+def resumed(evidence: Evidence, at: float) -> Evidence:
+    """The evidence in a new process, whose clock may be set soon: no use is dropped for a time."""
+    if evidence.at is not None and evidence.at - at > PATIENCE:
+        return clock_set(evidence, at)
+    return replace(evidence, hold=at + PATIENCE)
+
+
+def clock_set(evidence: Evidence, at: float) -> Evidence:
+    """The evidence after the clock was set to a time: nothing before counts as known, and all uses are kept."""
+    return replace(
+        evidence,
+        uses={use: replace(seen, last=min(seen.last, at)) for use, seen in evidence.uses.items()},
+        readings={
+            name: replace(reading, at=min(reading.at, at), since=min(reading.since, at))
+            for name, reading in evidence.readings.items()
+        },
+        at=None if evidence.at is None else min(evidence.at, at),
+        since=None if evidence.since is None else at,
+        floor=at,
+        hold=at + PATIENCE,
+    )

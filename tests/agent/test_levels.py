@@ -105,7 +105,7 @@ def scene(recorder: Recorder | None = None, clock: Clock | None = None, **change
             name=NAME, source=settings, policy=Policy((AUTO,)), gate=Gate(settle=0, level=Level.LOCAL_ONE),
             observed=observed,
         )  # fmt: skip
-        yield Scene(cluster, replace(configured, **changes), recorder or Recorder(clock=clock), clock)
+        yield Scene(cluster, replace(configured, **changes), recorder or Recorder(clock=clock, steady=clock), clock)
 
 
 def watched_levels(reading: Reading, keyspace: str = "orders") -> set[str]:
@@ -231,7 +231,7 @@ def test_logins_raise_nothing() -> None:
 
 def recorded(path: Path, clock: Clock) -> Recorder:
     writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"), clock)
-    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)))
+    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)), clock)
     found.start()
     return found
 
@@ -267,7 +267,7 @@ def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypa
         world.poll()
         assert first.stop(PATIENCE)
         with database.locked(path):
-            second = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+            second = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock, steady=clock)
             second.keep([NAME])
             second.start()
             again = Scene(world.cluster, world.configured, second, clock)
@@ -283,10 +283,28 @@ def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypa
     assert {str(use.level) for use in written.uses} == {"ALL", "LOCAL_QUORUM"}
 
 
+def test_a_clock_that_is_set_lowers_nothing() -> None:
+    """Only the clock of the host was set, so the window begins anew, whether it is ahead or right again."""
+    clock, steady = Clock(), Clock()
+    with scene(Recorder(clock=clock, steady=steady), clock) as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        last = world.poll()
+        for _ in range(9):
+            steady.time += 105
+            last = world.poll(105)
+        assert notes(last, "levels_unclear") == []
+        for leap in (30 * WINDOW, -30 * WINDOW):
+            steady.time += 60
+            last = world.poll(leap)
+            assert "LOCAL_ALL dc1" in watched_levels(last)
+            assert "counters: 0 s of 16 min are known" in notes(last, "levels_unclear")[0]
+
+
 def test_all_evidence_is_written_anew_after_the_file_was_removed(tmp_path: Path) -> None:
     """This holds for the levels in use too, which are written otherwise only when they change."""
     clock, path = Clock(), tmp_path / "state.db"
-    recorder = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+    recorder = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock, steady=clock)
     recorder.start()
     with scene(recorder, clock) as world:
         world.poll()

@@ -18,10 +18,12 @@ from ringcheck.core.own_requests import IN_FLIGHT
 from ringcheck.core.sources import read_sources
 from ringcheck.core.usage import (
     Evidence,
+    clock_set,
     failed,
     merged,
     noted,
     reported,
+    resumed,
     sampled,
     span,
 )
@@ -278,6 +280,35 @@ def test_a_start_before_the_last_reading_is_that_of_a_wrong_clock() -> None:
     assert late.whole(START + at, WINDOW)
     quick = after((WINDOW + 60, [node(started=START + WINDOW - 7200)]), evidence=whole)
     assert quick.whole(START + WINDOW + 60, WINDOW)
+
+
+def test_a_clock_that_is_set_drops_nothing_and_begins_the_window_anew() -> None:
+    """A poll with the clock 30 days ahead, and the next one with the right time again."""
+    seen, at = after((0, [node()]), (60, [node(Write__ALL=3)]), (WINDOW + 59, [node(Write__ALL=3)])), WINDOW + 59
+    leap = START + at + 30 * DAY
+    ahead = noted(clock_set(seen, leap), [node(Write__ALL=3)], leap, WINDOW)
+    assert list(used(ahead)) == ["write ALL"]
+    assert ahead.missing(leap, WINDOW) == "0 s of 7 days are known"
+    back = noted(clock_set(ahead, START + at + 60), [node(Write__ALL=3)], START + at + 60, WINDOW)
+    assert list(used(back)) == ["write ALL"]
+    assert back.missing(START + at + 120, WINDOW) == "60 s of 7 days are known"
+    end = at + 60 + WINDOW
+    assert used(after((end, [node(Write__ALL=3)]), (end + PATIENCE, [node(Write__ALL=3)]), evidence=back)) == {}
+    use = Use("orders", "dc1", Level.QUORUM)
+    told = reported(reported(Evidence(), {use: 1}, START, WINDOW, WINDOW), {}, START + WINDOW - 1, WINDOW, WINDOW)
+    later = reported(clock_set(told, leap), {}, leap, WINDOW, 60 * DAY)
+    assert use in later.uses
+    assert later.missing(leap, WINDOW) == "0 s of 7 days are known"
+
+
+def test_a_new_process_drops_nothing_until_its_clock_is_set() -> None:
+    """Its host may have started with any time; a time before the last reading is certainly wrong."""
+    seen, back = after((0, [node()]), (60, [node(Write__ALL=3)])), START + 30 * DAY
+    ahead = noted(resumed(seen, back), [node(Write__ALL=3)], back, WINDOW)
+    assert list(used(ahead)) == ["write ALL"]
+    assert used(noted(ahead, [node(Write__ALL=3)], back + PATIENCE, WINDOW)) == {}
+    early = resumed(seen, START - 30 * DAY)
+    assert early == clock_set(seen, START - 30 * DAY)
 
 
 def test_old_releases_do_not_count() -> None:
