@@ -43,19 +43,24 @@ def without_own(
     others = dict(counts)
     left = []
     for own, names, before in zip((LOGINS, ROLES), levels, owed, strict=True):
-        rest, others = _subtracted(others, names, before + counts.get(own, 0))
+        rest, others = _subtracted(others, names, counts.get(own, 0), before)
         left.append(min(IN_FLIGHT, rest))
     return (left[0], left[1]), others
 
 
-def _subtracted(counts: dict[str, int], names: Names, spare: int) -> tuple[int, dict[str, int]]:
+def _subtracted(counts: dict[str, int], names: Names, own: int, owed: int) -> tuple[int, dict[str, int]]:
     """How many own requests are still to be subtracted, and the counts without the others.
 
-    The counter of a table can be ahead of that of the level by the requests in flight. If both levels have more
-    requests than there are own ones, they can't be assigned, and both counts stay.
+    The counter of a table can be ahead of that of the level by the requests in flight (`owed`), which are subtracted
+    only at the first level. If both levels have more requests than there are own ones, they can't be assigned, and both
+    counts stay.
     """
     counted_at = [name for name in names if counts.get(name, 0) > 0]
     total = sum(counts[name] for name in counted_at)
-    if total <= spare:
-        return spare - total, counts | dict.fromkeys(counted_at, 0)
-    return 0, counts | {counted_at[0]: total - spare} if len(counted_at) == 1 else counts
+    spare = own + owed if names[:1] == tuple(counted_at[:1]) else own
+    beside = sum(counts[name] for name in counted_at if name != names[0])
+    if total <= spare and beside <= own:
+        return own + owed - total, counts | dict.fromkeys(counted_at, 0)
+    if len(counted_at) != 1:
+        return 0, counts
+    return 0 if counted_at[0] == names[0] else owed, counts | {counted_at[0]: total - spare}

@@ -363,6 +363,20 @@ def test_a_login_in_flight_is_not_counted_as_use() -> None:
     }
 
 
+def test_only_the_level_of_logins_has_reads_in_flight() -> None:
+    """Reads at QUORUM without a login are those of clients; the reads in flight are still subtracted later."""
+    seen = after(
+        (0, [node(logins=5, Read__LOCAL_QUORUM=5)]), (60, [node(logins=5, Read__LOCAL_QUORUM=5, Read__QUORUM=3)])
+    )
+    assert used(seen) == {"read QUORUM": 3}
+    late = node(logins=5, Read__LOCAL_QUORUM=5 + IN_FLIGHT, Read__QUORUM=3)
+    assert used(after((120, [late]), evidence=seen)) == {"read QUORUM": 3}
+    both = node(logins=9, Read__LOCAL_QUORUM=5 + IN_FLIGHT, Read__QUORUM=7)
+    assert used(after((120, [both]), evidence=seen)) == {"read QUORUM": 3}
+    more = node(logins=9, Read__LOCAL_QUORUM=6, Read__QUORUM=8)
+    assert used(after((120, [more]), evidence=seen)) == {"read QUORUM": 8, "read LOCAL_QUORUM": 1}
+
+
 def test_writes_of_system_auth_are_no_use() -> None:
     """CREATE ROLE writes at EACH_QUORUM on 4.1 and later; one more write is a use."""
     seen = after((0, [node()]), (60, [node(roles=3, Write__EACH_QUORUM=3)]))
