@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.clock import ClockWatch
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ANEW = (
     30.0  # seconds after which the levels in use are determined again even without new evidence: the window has moved
 )
+EARLY = 10  # readings that are kept until the state file can be read
 
 
 class ClusterLevels:
@@ -50,6 +51,7 @@ class ClusterLevels:
         self._clock_watch = ClockWatch(clock, steady)
         self._guard = threading.Lock()
         self._sources = Sources()
+        self._early: list[Callable[[Evidence], Evidence]] | None = []  # readings before the file was; None if too many
         self._found_at: float | None = None
         self._datacenters: tuple[str, ...] = ()
 
@@ -57,7 +59,12 @@ class ClusterLevels:
         """Use what the state file has, beside what is already known if the file could not be opened for a time."""
         with self._guard:
             at, since_start = self._now(), self._sources
-            self._sources = read_sources(documents).resumed(at).followed_by(since_start)
+            earlier = read_sources(documents).resumed(at)
+            self._sources = earlier.followed_by(since_start)
+            if self._early:  # as if the file had been there at once
+                counters = reduce(lambda found, add: add(found), self._early, earlier.of(COUNTERS))
+                self._sources = self._sources.with_source(COUNTERS, counters)
+            self._early = None
             self._found_at = None
             if since_start.evidence:
                 self._save_all()
@@ -73,9 +80,11 @@ class ClusterLevels:
             at = self._now()
             self._datacenters = seen.datacenters
             if seen.requests is not None:
-                window = observing.following.window
-                before = self._sources.of(COUNTERS)
-                self._keep(COUNTERS, noted(before, seen.requests, at, window, seen.auth_read_level))
+                window, auth = observing.following.window, seen.auth_read_level
+                add = partial(noted, nodes=seen.requests, at=at, window=window, auth=auth)
+                if self._early is not None:
+                    self._early = [*self._early, add] if len(self._early) < EARLY else None
+                self._keep(COUNTERS, add(self._sources.of(COUNTERS)))
             return self._found(observing, at)
 
     def report(self, observing: Observing, found: Mapping[Use, int]) -> None:
@@ -102,7 +111,7 @@ class ClusterLevels:
         at = self._clock()
         if abs(self._clock_watch.jump()) > PATIENCE:
             self._sources = self._sources.clock_set(at)
-            self._found_at = None
+            self._early = self._found_at = None
             self._save_all()
         return at
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.exceptions import HTTPException
 
+from ringcheck.agent import levels
 from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.observed import counts_of
 from ringcheck.agent.recorder import Recorder
@@ -256,9 +257,13 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
         assert second.stop(PATIENCE)
 
 
-def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another agent may still have the file; what it recorded and what was seen since the start are both evidence."""
+@pytest.mark.parametrize(("early", "known"), [(2, "4 min"), (1, "2 min")])
+def test_evidence_of_a_file_that_is_opened_late_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: int, known: str
+) -> None:
+    """Another agent may still have the file; some readings since the start leave no gap between both evidences."""
     monkeypatch.setattr(writing, "RETRY", 0.02)
+    monkeypatch.setattr(levels, "EARLY", early)
     clock, path = Clock(), tmp_path / "state.db"
     first = recorded(path, clock)
     with scene(first, clock) as world:
@@ -277,7 +282,7 @@ def test_evidence_of_a_file_that_is_opened_late_is_kept(tmp_path: Path, monkeypa
         await_(lambda: bool(second.works), PATIENCE, "the file is not opened")
         reading = again.poll()
         assert "ALL -" in watched_levels(reading)
-        assert "2 min of 16 min are known" in notes(reading, "levels_unclear")[0]
+        assert f"counters: {known} of 16 min are known" in notes(reading, "levels_unclear")[0]
         assert second.stop(PATIENCE)
     written = read_sources(reader.evidence(path, NAME)).of("counters")
     assert {str(use.level) for use in written.uses} == {"ALL", "LOCAL_QUORUM"}
