@@ -1,6 +1,6 @@
 """Keeps each cluster's current facts, and since when they hold; passes changes to the writer of the state file.
 
-Works in memory: after a restart without a readable state file it begins anew. The changes of a poll are put into the
+Works in memory: after a restart it begins anew until the state file can be read. The changes of a poll are put into the
 queue before its reading is shown; the watch waits for the commit, but only for a moment.
 """
 

@@ -106,8 +106,8 @@ class Sources:
 
         In that case nodes counted all queries of the window, and these count for every keyspace.
         """
-        last = self.of(PROXY).at
-        return last is not None and at - last >= window and self.of(COUNTERS).whole(at, window)
+        last, counters = self.of(PROXY).at, self.of(COUNTERS)
+        return last is not None and at - last >= window and counters.whole(at, window) and at >= counters.hold
 
     def plain(self) -> dict[str, dict[str, object]]:
         """All of it as plain values, by source."""

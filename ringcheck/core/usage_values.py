@@ -33,7 +33,7 @@ def _row(reading: Reading) -> list[object]:
 
 
 def read_plain(values: Mapping[str, object]) -> Evidence:
-    """The evidence from plain values; recorded gaps are dropped, because the new process has not tried to read yet.
+    """The evidence from plain values, also of an older document, which lacks some of them.
 
     Raises:
         KeyError, TypeError, ValueError: if they are not those of `plain`.

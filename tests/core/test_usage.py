@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level
 from ringcheck.core.levels import Following
 from ringcheck.core.node_requests import NodeRequests
-from ringcheck.core.observed import PATIENCE
+from ringcheck.core.observed import EVERY, PATIENCE
 from ringcheck.core.own_requests import IN_FLIGHT
-from ringcheck.core.sources import read_sources
+from ringcheck.core.sources import Sources, read_sources
 from ringcheck.core.usage import (
     Evidence,
     clock_set,
@@ -307,6 +307,10 @@ def test_a_new_process_drops_nothing_until_its_clock_is_set() -> None:
     ahead = noted(resumed(seen, back), [node(Write__ALL=3)], back, WINDOW)
     assert list(used(ahead)) == ["write ALL"]
     assert used(noted(ahead, [node(Write__ALL=3)], back + PATIENCE, WINDOW)) == {}
+    proxy = reported(Evidence(), {Use("orders", "dc1", Level.QUORUM): 1}, START, WINDOW, 3600)
+    sources = Sources(evidence={"counters": ahead, "proxy": proxy})
+    for at, keyspaces in ((back, {"orders", EVERY}), (back + PATIENCE, {EVERY})):
+        assert set(sources.observed(at, Following(window=WINDOW), ("dc1",), 0).keyspaces) == keyspaces
     early = resumed(seen, START - 30 * DAY)
     assert early == clock_set(seen, START - 30 * DAY)
 
