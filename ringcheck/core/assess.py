@@ -25,6 +25,7 @@ from ringcheck.core.maintenance import Leases
 from ringcheck.core.policy import AUTH_KEYSPACE, Severity
 from ringcheck.core.quorum import MetadataService
 from ringcheck.core.recovery import recovery_order
+from ringcheck.core.schemas import of_schemas
 from ringcheck.core.selection import Scope
 from ringcheck.core.summary import Summary
 from ringcheck.core.verdict import Verdict
@@ -150,6 +151,7 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
         if names:
             yield from contradictions(scope, ring, names)
             yield from _without_nodes(scope.snapshot, ring, names)
+    yield from of_schemas(scope)
     yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
     yield from of_logins(scope)

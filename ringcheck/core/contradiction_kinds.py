@@ -29,6 +29,26 @@ CONTRADICTION_KINDS = (
         distrusts_subject=True,
     ),
     FindingKind(
+        code="replication_disagreement",
+        severity=Severity.UNKNOWN,
+        meaning="Nodes with different schemas have different replications of a keyspace, or some do not know it. Each "
+        "coordinator uses its own, and the ring that was read shows one of them. A change of the schema never reaches "
+        "nodes of another major release, so this lasts until the end of an upgrade of Cassandra.",
+        next_step="Compare `DESCRIBE KEYSPACE` on the nodes named. During an upgrade, run the same ALTER or CREATE "
+        "KEYSPACE on a node of each release; else restart the node that is behind.",
+        reason="contradiction",
+        lifts_when="all nodes have the same replication of the keyspace",
+    ),
+    FindingKind(
+        code="replication_unread",
+        severity=Severity.UNKNOWN,
+        meaning="Nodes have several schema versions, and the keyspaces of one of these could not be read, or not "
+        "compared with the ring. The coordinators that have it may place replicas otherwise. A recorded snapshot may "
+        "be of a ringcheck that did not ask for them.",
+        next_step="Look at the Jolokia of the nodes named, or run `ringcheck doctor`.",
+        lifts_when="the keyspaces of each schema version can be read",
+    ),
+    FindingKind(
         code="wrong_node",
         severity=Severity.UNKNOWN,
         meaning="The Jolokia at an address belongs to another node or another cluster.",

@@ -243,7 +243,8 @@ _KINDS = (
         code="contradiction",
         answer="unknown",
         meaning="The data of the nodes is contradictory: a node is in both lists of a view, two nodes have one host "
-        "id, or the Jolokia at a node's address belongs to another node.",
+        "id, the Jolokia at a node's address belongs to another node, or nodes have different replications of a "
+        "keyspace.",
         lifts_when="the data no longer contradicts itself",
     ),
     ReasonKind(

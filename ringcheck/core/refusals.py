@@ -15,6 +15,7 @@ from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.gaps import gaps
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import reason
+from ringcheck.core.schemas import of_schemas
 from ringcheck.core.words import NAMED, listed, suggestion
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def _contradictions(scope: Scope) -> Iterator[Finding]:
     if not scope.evidence.usable:
         return
     yield from of_logins(scope)
+    yield from of_schemas(scope)
     for ring in scope.snapshot.rings:
         keyspaces = [name for name, _ in scope.chosen(ring)]
         if keyspaces:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.metadata import MetadataReport
     from ringcheck.core.node_requests import NodeRequests
+    from ringcheck.core.schema_report import SchemaReport
 
 SourceState: TypeAlias = Literal["ok", "unreachable", "denied", "error", "not_asked"]
 ViewOutcome: TypeAlias = Literal["ok", "discarded", "unreachable"]
@@ -405,6 +406,7 @@ class Snapshot:
         problems: what could not be read.
         auth_read_level: consistency level at which Cassandra reads system_auth when a client logs in, as a node reports
             it (4.1+); None if not known.
+        schemas: the keyspaces by schema version, if nodes that serve clients have several; else empty.
         requests: the nodes' counters of client requests; None if this poll did not read them. No part of the document,
             since a single reading shows no queries.
     """
@@ -418,6 +420,7 @@ class Snapshot:
     authenticates: bool | None = None
     problems: tuple[Problem, ...] = ()
     auth_read_level: str | None = None
+    schemas: tuple[SchemaReport, ...] = ()
     requests: tuple[NodeRequests, ...] | None = field(default=None, compare=False, repr=False)
 
     @cached_property

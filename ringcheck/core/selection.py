@@ -70,11 +70,13 @@ class Scope:
         return chosen
 
     def _choose(self, ring: Ring) -> list[tuple[str, Rule]]:
-        rules = [(name, self._rule(name)) for name in ring.keyspaces]
+        return [(name, self._rule(name)) for name in ring.keyspaces if self.judges(name)]
+
+    def judges(self, keyspace: str) -> bool:
+        """Whether a keyspace is judged, if the cluster has it."""
         if self._patterns:
-            patterns = self._patterns
-            return [(name, rule) for name, rule in rules if any(fnmatchcase(name, pattern) for pattern in patterns)]
-        return [(name, rule) for name, rule in rules if not rule.ignore]
+            return any(fnmatchcase(keyspace, pattern) for pattern in self._patterns)
+        return not self._rule(keyspace).ignore
 
     def _rule(self, keyspace: str) -> Rule:
         named = bool(self._patterns)

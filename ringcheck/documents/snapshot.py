@@ -30,6 +30,7 @@ from ringcheck.core.ring import (
     ViewOutcome,
     partitioner,
 )
+from ringcheck.core.schema_report import KeyspaceReport, SchemaReport
 from ringcheck.core.spans import Spans
 from ringcheck.documents.fields import Fields, address, parse_document, shown, token_texts
 from ringcheck.errors import DataError, RingError
@@ -76,6 +77,7 @@ def snapshot_document(snapshot: Snapshot) -> Json:
             {"code": problem.code, "subject": problem.subject, "summary": problem.summary}
             for problem in snapshot.problems
         ],
+        "schemas": [_schema(report) for report in snapshot.schemas],
     }
 
 
@@ -128,6 +130,20 @@ def _metadata(report: MetadataReport) -> Json:
         "migrating": report.migrating,
         "paused": report.paused,
         "needs_reconfiguration": report.needs_reconfiguration,
+    }
+
+
+def _schema(report: SchemaReport) -> Json:
+    return {
+        "version": report.version,
+        "nodes": list(report.nodes),
+        "asked": report.asked,
+        "reason": report.reason,
+        "of_ring": report.of_ring,
+        "keyspaces": [
+            {"name": keyspace.name, "replication": keyspace.replication, "same_ranges": keyspace.same_ranges}
+            for keyspace in report.keyspaces
+        ],
     }
 
 
@@ -221,6 +237,7 @@ def _snapshot(document: Fields) -> Snapshot:
         authenticates=document.optional("authenticates", bool),
         auth_read_level=document.optional("auth_read_level", str),
         problems=(*_read_problems(document), *problems),
+        schemas=tuple(_read_schemas(document)),
     )
 
 
@@ -234,6 +251,31 @@ def _read_problems(document: Fields) -> Iterator[Problem]:
     for problem in document.objects("problems", optional=True):
         code, subject, summary = problem.texts("code", "subject", "summary")
         yield Problem(code=code, subject=subject, summary=summary)
+
+
+def _read_schemas(document: Fields) -> Iterator[SchemaReport]:
+    for report in document.objects("schemas", optional=True):
+        yield SchemaReport(
+            version=report.optional("version", str),
+            nodes=tuple(sorted(report.addresses("nodes"))),
+            asked=None if report.values.get("asked") is None else report.address("asked"),
+            reason=report.optional("reason", str),
+            of_ring=bool(report.optional("of_ring", bool)),
+            keyspaces=tuple(map(_read_keyspace, report.objects("keyspaces"))),
+        )
+
+
+def _read_keyspace(keyspace: Fields) -> KeyspaceReport:
+    text = keyspace.optional("replication", str)
+    try:
+        replication = str(Replication.parse(text)) if text else None
+    except RingError as error:
+        raise DataError(f"{keyspace.path}: {error}") from None
+    return KeyspaceReport(
+        name=keyspace.required("name", str),
+        replication=replication,
+        same_ranges=keyspace.optional("same_ranges", bool),
+    )
 
 
 def read_nodes(document: Fields) -> tuple[Node, ...]:

@@ -11,6 +11,7 @@ from ringcheck.core.assess import Question, assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.policy import NagiosRange, Policy, Rule, Severity, Threshold, auth_rule
 from ringcheck.core.ring import Problem, Replication, Ring, Snapshot
+from ringcheck.core.schema_report import SchemaReport
 from ringcheck.core.words import counted, listed, percent
 from ringcheck.errors import RingError, UsageError
 from tests.core.clusters import (
@@ -655,7 +656,9 @@ def test_a_live_stranger() -> None:
 
 def test_schema_versions() -> None:
     """They must agree among nodes of one release; during an upgrade they differ between releases."""
-    one = with_view(healthy(), 3, schema_version="t")
+    versions = {"s": (address(1), address(2)), "t": (address(3),)}
+    reports = [SchemaReport(version=name, nodes=nodes, asked=nodes[0]) for name, nodes in versions.items()]
+    one = replace(with_view(healthy(), 3, schema_version="t"), schemas=tuple(reports))
     text = "WARNING 2 schema versions; 10.0.0.3 differ from the others"
     assert findings(assess(one, Policy())) == {"schema_disagreement": [text]}
     assert findings(assess(with_node(one, 3, release_version="5.0.8"), Policy())) == {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ringcheck.core.metadata import MetadataReport
+from ringcheck.core.schema_report import KeyspaceReport, SchemaReport
 from ringcheck.documents import snapshot as snapshot_documents
 from ringcheck.documents.snapshot import read_snapshot, snapshot_document, snapshot_parts
 from ringcheck.errors import DataError
@@ -89,6 +91,43 @@ def test_the_variant_of_paxos_is_read_back(variant: str | None) -> None:
     for node in document["nodes"]:
         assert node.pop("paxos_variant") == variant
     assert {node.paxos_variant for node in read_snapshot(json.dumps(document), "f.json").nodes} == {None}
+
+
+def test_the_keyspaces_by_schema_version_are_read_back() -> None:
+    """Snapshots of older releases lack them; a replication is read in any form and order that Cassandra writes."""
+    orders = KeyspaceReport(name="orders", replication="NetworkTopologyStrategy {dc1=3, dc2=2}")
+    own = SchemaReport(version="a", nodes=("10.0.0.1", "10.0.0.2"), asked="10.0.0.1", of_ring=True, keyspaces=(orders,))
+    old = KeyspaceReport(name="orders", replication=None, same_ranges=False)
+    other = SchemaReport(version=None, nodes=("10.0.0.3",), asked="10.0.0.3", keyspaces=(old,))
+    silent = SchemaReport(version="c", nodes=("10.0.0.4",), asked=None, reason="no answer in time")
+    seen = replace(article.snapshot(), schemas=(own, other, silent))
+    document = snapshot_document(seen)
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == seen
+    document["schemas"][0]["keyspaces"][0]["replication"] = "a.NetworkTopologyStrategy {dc2=2, dc1=3}"
+    assert read_snapshot(json.dumps(document), "file") == seen
+    del document["schemas"]
+    validate(document, "snapshot-1")
+    assert read_snapshot(json.dumps(document), "file") == article.snapshot()
+
+
+@pytest.mark.parametrize(
+    ("schemas", "message"),
+    [
+        ({}, "schemas is an object, not a list"),
+        ([{"nodes": ["x"], "keyspaces": []}], "schemas[0].nodes: 'x' is not an address"),
+        ([{"nodes": []}], "schemas[0].keyspaces is missing"),
+        ([{"nodes": [], "keyspaces": [{"replication": None}]}], "schemas[0].keyspaces[0].name is missing"),
+        (
+            [{"nodes": [], "keyspaces": [{"name": "a", "replication": "x"}]}],
+            "schemas[0].keyspaces[0]: replication 'x' is not understood",
+        ),
+    ],
+)
+def test_invalid_keyspaces_of_a_schema_version(schemas: object, message: str) -> None:
+    """Each error names the path and the reason."""
+    with pytest.raises(DataError, match=re.escape(f"f.json: {message}")):
+        read_snapshot(json.dumps(snapshot_document(article.snapshot()) | {"schemas": schemas}), "f.json")
 
 
 def test_the_level_of_logins_of_each_node_is_read_back() -> None:
