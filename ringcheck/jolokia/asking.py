@@ -15,6 +15,7 @@ threads in both ways.
 from __future__ import annotations
 
 import socket
+import time
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -68,6 +69,9 @@ class Asking(Protocol):
             first: return as soon as any of it has ended, instead of all.
         """
 
+    async def pause(self, seconds: float) -> None:
+        """Let some time pass."""
+
     async def addresses(self, host: str) -> list[str]:
         """The IP addresses that a host name resolves to.
 
@@ -116,6 +120,10 @@ class ByThreads:
         """See `Asking`."""
         futures = cast("Collection[Future[Any]]", started)
         wait(futures, seconds, FIRST_COMPLETED if first else ALL_COMPLETED)
+
+    async def pause(self, seconds: float) -> None:
+        """See `Asking`."""
+        time.sleep(max(0.0, seconds))  # noqa: ASYNC251 - there is no event loop
 
     async def addresses(self, host: str) -> list[str]:
         """See `Asking`."""

@@ -65,6 +65,10 @@ class OnLoop:
             tasks = cast("Collection[asyncio.Task[Any]]", started)
             await asyncio.wait(tasks, timeout=max(0.0, seconds), return_when=until)
 
+    async def pause(self, seconds: float) -> None:
+        """See `Asking`."""
+        await asyncio.sleep(max(0.0, seconds))
+
     async def addresses(self, host: str) -> list[str]:
         """See `Asking`."""
         return [str(entry[4][0]) for entry in await looked_up(host, None, self._threads)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Snapshot, View
+    from ringcheck.core.schema_report import KeyspaceReport
     from ringcheck.errors import RingcheckError
     from ringcheck.jolokia.asking import Asking, Started
     from ringcheck.jolokia.node_report import NodeReport
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.topology import Topology
 
 ReportOrError: TypeAlias = "NodeReport | RingcheckError"
+SchemaKey: TypeAlias = "tuple[str | None, str | None]"  # schema version; the release of nodes that don't report it
 Process: TypeAlias = "tuple[str | None, int | None]"  # host id and generation; another generation after a restart
 
 
@@ -92,6 +94,23 @@ class Membership:
         return {member.identity: member.address for member in self.members if numbers[member.identity] == 1}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedSchema:
+    """What a node of another schema version than that of the ring reported.
+
+    Attributes:
+        at: monotonic time at which it was asked.
+        asked: its address; None if no node of that version answered.
+        reason: why none did.
+        keyspaces: that it knows.
+    """
+
+    at: float
+    asked: str | None = None
+    reason: str | None = None
+    keyspaces: tuple[KeyspaceReport, ...] = ()
+
+
 @dataclass(slots=True, kw_only=True)
 class KnownCluster:
     """What a poll keeps of a cluster for the next polls.
@@ -106,6 +125,9 @@ class KnownCluster:
         views: of the last snapshot, by observer.
         source: the agent from which the ring was read.
         source_id: identity of its node.
+        schema_key: schema version of that node when the ring was read.
+        schemas: what nodes of other schema versions reported since.
+        schema_nodes: addresses of the nodes that serve clients, by schema version, in this poll.
         judged: the last snapshot, before and after its views were judged; None before the first.
     """
 
@@ -118,6 +140,9 @@ class KnownCluster:
     views: dict[str, View] = field(default_factory=dict)
     source: JolokiaEndpoint | None = None
     source_id: str | None = None
+    schema_key: SchemaKey = (None, None)
+    schemas: dict[SchemaKey, AskedSchema] = field(default_factory=dict)
+    schema_nodes: dict[SchemaKey, tuple[str, ...]] = field(default_factory=dict)
     judged: tuple[Snapshot, Snapshot] | None = None
 
 

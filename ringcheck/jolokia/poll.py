@@ -34,6 +34,9 @@ and rack it places itself. Every node is asked for the former within its request
 once in a while; and for the latter after each reading of the ring. An agent of many clusters, whose first verdicts are
 urgent, asks for it in the second poll. `own_settings.py` explains both.
 
+Each coordinator places replicas by its own schema. If nodes that serve clients report several schema versions, one node
+of each version is asked for its keyspaces, after each reading of the ring. `schemas.py` explains this.
+
 Rings of different nodes are not compared: reading a ring from each of a thousand nodes would be a load that the
 cluster feels. Whatever makes rings differ (a member, a schema, a movement) shows in the views, and these are compared.
 The ring is read from a node that knows what most others know. If its ring can't be read, contradicts itself or lacks
@@ -64,6 +67,7 @@ from ringcheck.jolokia.discovery import Discovery
 from ringcheck.jolokia.fanout import FanOut
 from ringcheck.jolokia.membership import fingerprint, processes, same_process
 from ringcheck.jolokia.ring_sources import RingSources
+from ringcheck.jolokia.schemas import same_schema
 from ringcheck.jolokia.snapshot import SnapshotBuilder, counted
 from ringcheck.jolokia.testimony import believable, serving
 
@@ -175,6 +179,7 @@ class Poll:
 
     async def _steady(self, known: KnownCluster) -> Snapshot:
         """The snapshot with the known ring; while a node moves, with the present pending ranges."""
+        await self._sources.schemas.ask(known)
         await self._sources.ask_locations(known)
         problems = self._discovery.disagreements(known.membership)
         reports = self._discovery.member_reports(known.membership)
@@ -206,6 +211,8 @@ class Poll:
         if age > (_OLDEST if known.topology.complete else _OLDEST_INCOMPLETE):
             return False
         if fingerprint(reports) != known.fingerprint or not self._discovery.same_members(known.membership):
+            return False
+        if not same_schema(known, reports):
             return False
         now = processes(reports)
         return all(same_process(known.processes.get(address), process) for address, process in now.items())

@@ -140,16 +140,45 @@ class RingReader:
 
     async def _basics(self) -> tuple[list[str], dict[str, Location]]:
         """Keyspaces and locations: one request in a small cluster."""
-        shared = self._release >= mbeans.SHARED
-        attribute = mbeans.SHARED_KEYSPACES if shared else mbeans.KEYSPACES
         located = self._locatable()
         targets = mbeans.locations(map(self._target, located))
-        requests = [mbeans.read(mbeans.STORAGE_SERVICE, attribute), *targets]
+        requests = [mbeans.read(mbeans.STORAGE_SERVICE, self._list_of_keyspaces), *targets]
         names, *answers = await self._agent.bulk(requests, self._deadline)
-        if shared and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
+        return await self._names(names), self._locations(located, answers)
+
+    @property
+    def _list_of_keyspaces(self) -> str:
+        return mbeans.SHARED_KEYSPACES if self._release >= mbeans.SHARED else mbeans.KEYSPACES
+
+    async def _names(self, names: Outcome) -> list[str]:
+        """Names of keyspaces, from the outcome of that attribute."""
+        attribute = self._list_of_keyspaces
+        if attribute == mbeans.SHARED_KEYSPACES and names.status == outcomes.NOT_FOUND:  # 3.1 to 3.5
             names = await self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, mbeans.KEYSPACES), self._deadline)
-        keyspaces = sorted(set(outcomes.strings(names.get(attribute), attribute)) - _LOCAL_KEYSPACES)
-        return keyspaces, self._locations(located, answers)
+        return sorted(set(outcomes.strings(names.get(attribute), attribute)) - _LOCAL_KEYSPACES)
+
+    async def keyspaces(self) -> dict[str, Replication | None]:
+        """The replication, as in `Ring`, of each keyspace whose replicas are placed by token.
+
+        Raises:
+            SourceError: if the node can't be asked or forbids it.
+            DataError: if its list of keyspaces can't be used.
+        """
+        listed = await self._agent.ask(mbeans.read(mbeans.STORAGE_SERVICE, self._list_of_keyspaces), self._deadline)
+        names = await self._names(listed)
+        replications = zip(names, await self._replications(names), strict=True)
+        return {name: found for name, found in replications if found is None or found.strategy not in _NOT_PLACED}
+
+    async def has_ranges_of(self, ring: Ring, keyspace: str, roster: Roster) -> bool:
+        """Whether the ranges of a keyspace have the same replicas as those of a ring of these members.
+
+        Raises:
+            SourceError: if the node can't be asked or forbids it.
+            DataError: if its answer can't be used.
+        """
+        self._bind(roster)
+        own = await self._ring(None, keyspace, [keyspace])
+        return own.tokens == ring.tokens and all(map(set.__eq__, map(set, own.rows()), map(set, ring.rows())))
 
     def _locatable(self) -> list[Member]:
         """The members that the node is asked to locate: those that it lists, and a few others.

@@ -27,6 +27,7 @@ from ringcheck.jolokia.membership import (
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.own_settings import differs
 from ringcheck.jolokia.ring_reader import RingReader
+from ringcheck.jolokia.schemas import OtherSchemas, schema_key, still_known
 from ringcheck.jolokia.testimony import serving, settled
 from ringcheck.jolokia.topology import NOWHERE
 
@@ -67,6 +68,7 @@ class RingSources:
             ends: clock time at which the poll must be over.
 
         Attributes:
+            schemas: asks for the keyspaces of nodes with another schema version.
             failures: errors of the nodes that were asked for the ring, in the order in which they were asked.
         """
         self.failures: list[RingcheckError] = []
@@ -75,6 +77,7 @@ class RingSources:
         self._discovery = discovery
         self._ends = ends
         self._failed: set[JolokiaEndpoint] = set()
+        self.schemas = OtherSchemas(session, discovery)
 
     async def load(self) -> KnownCluster | None:
         """Read members and ring again and keep them in the session; None if no node reported a ring.
@@ -90,8 +93,19 @@ class RingSources:
         if best is None:
             return None
         known = await self._keep(best)
+        if await self.schemas.outdated(known):
+            known = await self._read_again(known)
         if not (first and self._session.asking.shared):  # then the next poll asks: first verdicts are urgent
             await self.ask_locations(known, self._discovery.asked_in_turn(known.membership))
+        return known
+
+    async def _read_again(self, known: KnownCluster) -> KnownCluster:
+        """Members and ring after a change of the schema while the ring was read; as before if they can't be read."""
+        again = await self._best_reading(known.membership)
+        if again is None or (known.topology.complete and not again.topology.complete):
+            return known
+        known = await self._keep(again)
+        await self.schemas.ask(known)
         return known
 
     async def ask_locations(self, known: KnownCluster, again: Collection[JolokiaEndpoint] = ()) -> None:
@@ -202,15 +216,20 @@ class RingSources:
             session.releases = await self._gossiped_releases(agent, membership.roster) | session.releases
         addresses = {member.address for member in membership.members}
         session.releases = {address: text for address, text in session.releases.items() if address in addresses}
-        session.known = KnownCluster(
-            membership=membership,
-            topology=topology,
-            read_at=session.clock(),
-            fingerprint=fingerprint(reports),
-            processes=processes(reports),
-            source=agent,
-            source_id=next((member.identity for member, one, _ in reports if one is agent), None),
+        before, session.known = (
+            session.known,
+            KnownCluster(
+                membership=membership,
+                topology=topology,
+                read_at=session.clock(),
+                fingerprint=fingerprint(reports),
+                processes=processes(reports),
+                source=agent,
+                source_id=next((member.identity for member, one, _ in reports if one is agent), None),
+                schema_key=next((schema_key(report) for _, other, report in reports if other is agent), (None, None)),
+            ),
         )
+        session.known.schemas = still_known(before, session.known)
         return session.known
 
     async def _gossiped_releases(self, agent: JolokiaEndpoint, roster: Roster) -> dict[str, str]:

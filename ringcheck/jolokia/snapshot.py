@@ -19,6 +19,7 @@ from ringcheck.jolokia.membership import BuiltNode, KnownCluster, Membership, id
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.own_settings import auth_read_level, authenticates, located_otherwise
 from ringcheck.jolokia.proxy import place
+from ringcheck.jolokia.schemas import schemas
 from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 
@@ -78,6 +79,7 @@ class SnapshotBuilder:
                 *located_otherwise(nodes, self._placed(known)),
             ),
             auth_read_level=auth_read_level(settings),
+            schemas=schemas(known) if usable else (),
         )
         return self._with_judged_views(snapshot, known)
 
