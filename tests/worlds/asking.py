@@ -180,9 +180,16 @@ class AtOnce:
         """Do nothing: no job is running."""
 
 
+class Unpausing(ByThreads):
+    """Asks without pauses: nothing changes in a world while time passes."""
+
+    async def pause(self, seconds: float) -> None:
+        """Return at once."""
+
+
 def _asking(client: InProcess, *, threads: bool) -> ByThreads:
     """The object that asks the agents of a world, with threads or one after another."""
-    return ByThreads(cast("Client", client), WorkerThreads() if threads else cast("WorkerThreads", AtOnce()))
+    return Unpausing(cast("Client", client), WorkerThreads() if threads else cast("WorkerThreads", AtOnce()))
 
 
 # What the owners want, as values of ringcheck

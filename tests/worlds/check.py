@@ -288,7 +288,7 @@ class _Check:
         return any(
             not case.structural
             for number in truth.gate_coordinators()
-            for keyspace in self.world.keyspaces
+            for keyspace in truth.keyspaces(number)
             for level in truth.gated(keyspace, number)
             for case in truth.unserved_at(number, keyspace, level)
         )

@@ -72,7 +72,7 @@ class Answers:
         self._values: dict[tuple[str, ...], Any] = {}
         self._modern = generation(node.release) >= (4, 0)
         self.ring: Ring = world.ring(node.number)
-        self._keyspaces = {keyspace.name: keyspace for keyspace in world.keyspaces}
+        self._keyspaces = {keyspace.name: keyspace for keyspace in world.keyspaces_of(node.number)}
 
     # Names
 

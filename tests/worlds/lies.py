@@ -6,6 +6,7 @@ coordinator believes, such as a stale address, also changes which nodes it reach
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -17,6 +18,7 @@ from tests.worlds.world import AUTH_LEVELS, agent_url
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.worlds.cluster import Keyspace
     from tests.worlds.world import World
 
 
@@ -282,6 +284,42 @@ def schema_disagreement(world: World, rng: Random) -> bool:
     return True
 
 
+def other_replication(world: World, rng: Random) -> bool:
+    """An ALTER or a CREATE KEYSPACE has reached only the nodes of one release, or only some nodes of a release.
+
+    A schema never crosses releases, so in a mixed cluster it stays so. Each coordinator uses the replication that it
+    knows itself.
+    """
+    if world.own_keyspaces:
+        return False
+    releases = sorted({node.release for node in world.nodes})
+    numbers = [node.number for node in world.nodes]
+    release = rng.choice(releases)
+    chosen = (
+        some(rng, numbers) if len(releases) == 1 else [one for one in numbers if world.nodes[one].release == release]
+    )
+    own = [keyspace for keyspace in world.keyspaces if not keyspace.name.startswith("system")]
+    if rng.random() < 0.3:
+        fresh = replace(rng.choice(own), name="fresh")
+        keyspaces = [*world.keyspaces, replace(fresh, factors=_other_factors(rng, fresh))]
+    else:
+        altered = rng.choice(own)
+        changed = replace(altered, factors=_other_factors(rng, altered))
+        keyspaces = [changed if keyspace is altered else keyspace for keyspace in world.keyspaces]
+    version = str(UUID(int=rng.getrandbits(128), version=4))
+    world.own_keyspaces[version] = keyspaces
+    for number in chosen:
+        world.nodes[number].schema = version
+    return True
+
+
+def _other_factors(rng: Random, keyspace: Keyspace) -> tuple[tuple[str, int], ...]:
+    """Other replication factors than those of a keyspace."""
+    name, factor = rng.choice(keyspace.factors)
+    other = rng.choice([number for number in (1, 1, 2, 3) if number != factor])
+    return tuple((key, other if key == name else value) for key, value in keyspace.factors)
+
+
 def _times(world: World) -> list[World]:
     """The world before and after its change."""
     return [world, world.before] if world.before else [world]
@@ -371,6 +409,7 @@ LIES: tuple[Bend, ...] = (
     one_host_id_twice,
     broken_ring,
     schema_disagreement,
+    other_replication,
     other_auth_level,
     no_auth_level,
     no_authenticator,

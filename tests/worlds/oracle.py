@@ -15,6 +15,7 @@ Rules that are not obvious:
   coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be reported.
 - A node that answers at a contact point is asked there, not at the usual port of its address too.
 - An agent that forbids something that ringcheck asks for does not answer; nothing is demanded of its view.
+- A coordinator places replicas by the replication in its own schema, which may not be that of the others.
 - LOCAL levels matter in the datacenters that have clients: those that are named, else those that hold replicas.
 """
 
@@ -163,6 +164,10 @@ class Oracle:
 
     # What is watched
 
+    def keyspaces(self, coordinator: int) -> list[Keyspace]:
+        """The keyspaces that clients of a coordinator can use, with the replication that it uses itself."""
+        return self.world.keyspaces_of(coordinator)
+
     def watched(self, keyspace: Keyspace, coordinator: int) -> dict[str, str]:
         """Level by tier (`critical`, `warning`)."""
         wishes = self.world.wishes
@@ -214,7 +219,9 @@ class Oracle:
 
     def unserved(self, coordinator: int, tier: str) -> list[Case]:
         """The cases that a coordinator can't serve at the level of a tier."""
-        watched = [(keyspace, self.watched(keyspace, coordinator).get(tier)) for keyspace in self.world.keyspaces]
+        watched = [
+            (keyspace, self.watched(keyspace, coordinator).get(tier)) for keyspace in self.keyspaces(coordinator)
+        ]
         return [case for keyspace, level in watched if level for case in self.unserved_at(coordinator, keyspace, level)]
 
     def unserved_at(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Case]:
@@ -240,8 +247,9 @@ class Oracle:
 
     def orphans(self, number: int) -> Iterator[str]:
         """The watched keyspaces with ranges of a node that no other working node has."""
-        for keyspace in self.world.keyspaces:
-            if any(self.gated(keyspace, coordinator) for coordinator in self.gate_coordinators()):
+        known = [(keyspace, one) for one in self.gate_coordinators() for keyspace in self.keyspaces(one)]
+        for keyspace in dict.fromkeys(keyspace for keyspace, _ in known):
+            if any(other == keyspace and self.gated(keyspace, coordinator) for other, coordinator in known):
                 for piece in self.whole.pieces(keyspace):
                     others = set(piece.natural) - {number}
                     if number in piece.natural and not any(self.nodes[other].works for other in others):
@@ -253,7 +261,7 @@ class Oracle:
             return
         after = up - stopped - frozenset(self.world.holders)
         own, whole = self._own_ring(coordinator), self.whole
-        for keyspace in self.world.keyspaces:
+        for keyspace in self.keyspaces(coordinator):
             for level in self.gated(keyspace, coordinator):
                 for query in self.queries(coordinator, keyspace, level):
                     lost = self._pieces(whole, query, after) - self._pieces(whole, query, up)

@@ -205,7 +205,17 @@ def test_lies_leave_the_truth_alone(name: str) -> None:
     assert bent > 5
 
 
-SHOWN = ("nodes", "views", "routes", "holders", "auth_levels", "quiet_nodes", "open_nodes", "own_datacenters")
+SHOWN = (
+    "nodes",
+    "views",
+    "routes",
+    "holders",
+    "auth_levels",
+    "quiet_nodes",
+    "open_nodes",
+    "own_datacenters",
+    "own_keyspaces",
+)
 
 
 @pytest.mark.parametrize("name", sorted(BENDS.keys() - {"change", "finished_movement"}))

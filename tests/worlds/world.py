@@ -73,6 +73,7 @@ class World:
             don't report it yet.
         open_nodes: numbers of nodes whose clients need not log in, although those of others must.
         own_datacenters: where single nodes place themselves, by number, if other nodes place them elsewhere.
+        own_keyspaces: keyspaces by schema version, where they are not `keyspaces`.
         contacts: URLs of ringcheck's contact points, in this order.
         holders: numbers of the nodes under a restart lease.
         routes: node whose agent answers at a host and port, if it is not the node with that endpoint.
@@ -94,6 +95,7 @@ class World:
     quiet_nodes: set[int] = field(default_factory=set)
     open_nodes: set[int] = field(default_factory=set)
     own_datacenters: dict[int, str] = field(default_factory=dict)
+    own_keyspaces: dict[str, list[Keyspace]] = field(default_factory=dict)
     contacts: list[str] = field(default_factory=list)
     holders: list[int] = field(default_factory=list)
     routes: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -124,6 +126,10 @@ class World:
         """The role of a node, or the role that another node believes it has."""
         role = self.nodes[number].role
         return role if observer is None else self.views[observer].roles.get(number, role)
+
+    def keyspaces_of(self, number: int) -> list[Keyspace]:
+        """The keyspaces as a node knows them: as a coordinator it uses their replication."""
+        return self.own_keyspaces.get(self.nodes[number].schema, self.keyspaces)
 
     def logs_in(self, number: int) -> bool:
         """Whether clients of a node must log in."""
