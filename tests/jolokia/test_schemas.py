@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,16 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy
+from ringcheck.http.loop import RequestLimit
+from ringcheck.http.threads import WorkerThreads
 from ringcheck.jolokia import schemas
+from ringcheck.jolokia.loop import OnLoop
+from ringcheck.jolokia.settings import JolokiaSettings
+from ringcheck.jolokia.source import JolokiaSource
 from ringcheck.jolokia.topology import Topology
 from tests.fake_jolokia import denied
 from tests.jolokia.scripted import ONE, THREE, TWO, Lab, Running, asked_of, later
+from tests.jolokia.test_client import requests_of
 
 if TYPE_CHECKING:
     from ringcheck.core.findings import Finding
@@ -306,6 +313,20 @@ def test_a_ring_that_is_read_in_each_poll(monkeypatch: pytest.MonkeyPatch) -> No
         asked = sum(keyspaces_asked(running, address) for address in lab.addresses)
         assert [finding.subject for finding in findings(running.poll())] == ["orders"]
         assert sum(keyspaces_asked(running, address) for address in lab.addresses) == asked + 1
+
+
+def test_the_agent_asks_again_too() -> None:
+    """On an event loop, in the first poll: a false OK does not wait for the second one."""
+    lab = altered(TWO)
+    stuck = altered(THREE)
+    stuck.nodes[THREE].operations["getKeyspaceReplicationInfo", "orders"] = ONE_REPLICA["orders"]
+    for made, expected in ((lab, []), (stuck, ["orders"])):
+        with made.running() as running, asyncio.Runner() as runner:
+            asking = OnLoop(requests_of(timeout=2.0), WorkerThreads(1), RequestLimit(8))
+            settings = JolokiaSettings(contact_points=(ONE,), url=running.cluster.template, timeout=2.0)
+            source = JolokiaSource(settings, asking=asking)
+            assert [finding.subject for finding in findings(runner.run(source.poll_on_loop(4.0)))] == expected
+            source.close()
 
 
 def test_releases_that_never_agree_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
