@@ -89,7 +89,7 @@ def suggested(seen: Observed) -> tuple[SuggestedRule, ...]:
     named: dict[tuple[Used, ...], list[str]] = {}
     for keyspace, used in seen.keyspaces.items():
         if keyspace != EVERY and used:
-            named.setdefault(used, []).append(keyspace)
+            named.setdefault(strictest(used), []).append(keyspace)
     every = seen.of(EVERY)
     found = [_rule(tuple(names), used) for used, names in named.items()]
     return (*found, *([_rule((EVERY,), every)] if every else []))

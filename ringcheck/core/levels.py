@@ -1,8 +1,9 @@
 """Determines which levels clients use, from the evidence of all sources, and the rules that follow from them.
 
-A level in use is the strictest one seen in the window, for each keyspace if a source distinguishes keyspaces, and for
-the clients of each datacenter. Several levels are in use if they do not include each other, such as QUORUM and
-LOCAL_QUORUM. Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so
+All levels that were seen in the window are in use, for each keyspace if a source distinguishes keyspaces, and for the
+clients of each datacenter. All of them are watched, also those that are served whenever a stricter one is: if the
+stricter one can never be served, its loss is no outage, and would hide theirs. Only texts for people leave them out.
+Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so
 they count for all keyspaces. The default levels apply in every datacenter without evidence, and in all datacenters as
 long as part of the window is not known.
 """
@@ -61,15 +62,20 @@ def above(level: Level) -> Level | None:
 
 
 def strictest(used: Iterable[Used]) -> tuple[Used, ...]:
-    """The levels that none of the others includes, sorted."""
+    """The levels that none of the others includes, sorted; for texts, never to decide what is watched."""
     distinct = sorted(set(used))
     return tuple(one for one in distinct if not any(_includes(other, one) for other in distinct if other != one))
 
 
 def _includes(other: Used, one: Used) -> bool:
-    """Whether watching a level also covers another one; levels without a datacenter are judged for all."""
+    """Whether a level is served only if another one is; levels without a datacenter are judged for all.
+
+    ONE is also included in the other levels of its datacenter: drivers' control connections read at ONE everywhere.
+    """
     if other.level is one.level:
         return not other.datacenter and bool(one.datacenter)
+    if one.level is Level.ONE and other.datacenter in {"", one.datacenter}:
+        return True
     here = not other.level.local or other.datacenter in {"", one.datacenter}
     return here and one.level in WEAKER[other.level]
 
@@ -107,8 +113,8 @@ def observed(
     uses = _by_keyspace(totals.values())
     general = _used(uses.pop("", []))
     unexplained = {used for used in general if not _explained(used, totals)}
-    keyspaces = {name: strictest({*_used(uses[name]), *unexplained}) for name in sorted(uses)}
-    keyspaces[EVERY] = strictest(general)
+    keyspaces = {name: tuple(sorted({*_used(uses[name]), *unexplained})) for name in sorted(uses)}
+    keyspaces[EVERY] = tuple(sorted(general))
     unclear = tuple(_unclear(sources, at, following.window, patience or {}))
     named = {use.datacenter for found in totals.values() for use in found}
     clients = () if unclear or "" in named else tuple(sorted(named.intersection(datacenters)))
@@ -131,17 +137,8 @@ def _by_keyspace(totals: Iterable[Mapping[Use, int]]) -> dict[str, list[Use]]:
     return dict(uses)
 
 
-def _used(uses: Collection[Use]) -> set[Used]:
-    """The levels of some uses. Reads at ONE need no more than reads at any other level.
-
-    The control connections of drivers read system.local at ONE everywhere.
-    """
-    demanding = {use.datacenter for use in uses if use.level is not Level.ONE}
-    return {Used(use.datacenter, use.level) for use in uses if not (_reads_one(use) and use.datacenter in demanding)}
-
-
-def _reads_one(use: Use) -> bool:
-    return use.level is Level.ONE and use.operation == "read"
+def _used(uses: Iterable[Use]) -> set[Used]:
+    return {Used(use.datacenter, use.level) for use in uses}
 
 
 def _explained(used: Used, totals: Mapping[str, Mapping[Use, int]]) -> bool:
@@ -234,9 +231,9 @@ def _fixed(threshold: Threshold | None) -> list[Threshold]:
 
 
 def _thresholds(used: Iterable[Used], idle: Iterable[str], default: Threshold | None) -> list[Threshold]:
-    """A threshold for each level, the strictest first; datacenters without evidence have the default level."""
+    """A threshold for each level, the strictest first; the idle datacenters have the default level too."""
     assert default  # noqa: S101 - a tier that follows the queries has a default level
-    every = strictest([*used, *(Used(name, default.level) for name in idle)])
+    every = {*used, *(Used(name, default.level) for name in idle)}
     clients: defaultdict[Level, set[str]] = defaultdict(set)
     for one in every or (Used("", default.level),):
         clients[one.level].add(one.datacenter)

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ringcheck.core.level_table import rows, suggested
+from ringcheck.core.levels import strictest
 from ringcheck.core.observed import EVERY
 from ringcheck.core.transitions import utc
 from ringcheck.documents.fields import parse_document
@@ -44,7 +45,7 @@ def levels_document(cluster: str, sources: Sources, following: Following, at: fl
         "unclear": list(seen.unclear),
         "scans": any(evidence.scans is not None for evidence in sources.evidence.values()),
         "uses": [_row(row) for row in rows(sources, at, following.window)],
-        "in_use": [_in_use(name, used) for name, uses in sorted(seen.keyspaces.items()) for used in uses],
+        "in_use": [_in_use(name, used) for name, uses in sorted(seen.keyspaces.items()) for used in strictest(uses)],
         "client_datacenters": list(seen.clients),
         "rules": [_rule(rule) for rule in suggested(seen)],
         "changes": [

@@ -20,7 +20,6 @@ from ringcheck.core.levels import (
     followed,
     in_words,
     observed,
-    strictest,
 )
 from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
@@ -31,6 +30,8 @@ from tests.core.test_range_healths import RULES, state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ringcheck.core.ring import Ring
 
 NOW, WINDOW = 2_000_000.0, 7 * 86400.0
 FOLLOWING = Following(window=WINDOW)
@@ -89,17 +90,17 @@ def test_a_weaker_level_is_served_wherever_the_stronger_one_is(seed: int) -> Non
 def test_levels_that_do_not_include_each_other_are_in_use_side_by_side() -> None:
     """QUORUM may be available while LOCAL_QUORUM is lost, and the reverse."""
     seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1, use("dc1 LOCAL_ONE"): 9, use("dc1 QUORUM"): 1, use("dc2 ONE"): 5}))
-    assert levels(seen) == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
+    assert levels(seen) == ["dc1 LOCAL_ONE", "dc1 LOCAL_QUORUM", "dc1 QUORUM", "dc2 ONE"]
     assert in_words(seen.of("any")) == "LOCAL_QUORUM in dc1, QUORUM"
     assert in_words(()) == "none"
 
 
-def test_a_read_at_one_needs_no_more_than_any_other() -> None:
-    """Drivers' control connections read at ONE; a write at ONE also waits for pending nodes of all datacenters."""
-    assert levels(of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc1 ONE"): 9}))) == ["dc1 LOCAL_ONE"]
-    assert levels(of(evidence({use("dc1 ONE"): 9}))) == ["dc1 ONE"]
-    written = {use("dc1 LOCAL_ONE"): 1, use("dc1 ONE", operation="write"): 9}
-    assert levels(of(evidence(written))) == ["dc1 LOCAL_ONE", "dc1 ONE"]
+def test_one_is_shown_only_where_it_is_alone() -> None:
+    """Drivers' control connections read at ONE everywhere: the level is watched, but says nothing about clients."""
+    seen = of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc1 ONE"): 9}))
+    assert in_words(seen.of("any")) == "LOCAL_ONE in dc1"
+    assert levels(seen) == ["dc1 LOCAL_ONE", "dc1 ONE"]
+    assert in_words(of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc2 ONE"): 9})).of("any")) == "LOCAL_ONE in dc1, ONE"
 
 
 def test_each_datacenter_has_its_own_level() -> None:
@@ -129,7 +130,7 @@ def test_without_a_whole_window_the_stricter_of_both_holds() -> None:
     seen = of(evidence({use("dc1 ONE"): 1, use("dc2 LOCAL_QUORUM"): 1}, whole=False))
     assert seen.unclear == ("source 0: 60 s of 7 days are known",)
     assert watched(followed(AUTO, "orders", seen)) == [
-        "CRITICAL LOCAL_ONE dc1",
+        "CRITICAL LOCAL_ONE dc1 dc2",
         "CRITICAL LOCAL_QUORUM dc2",
         "CRITICAL ONE",
         "WARNING LOCAL_ALL dc2",
@@ -179,7 +180,7 @@ def test_queries_below_the_least_number_are_no_use() -> None:
     """Reads and writes at one level in one datacenter are counted together."""
     counted = {use("dc1 ALL"): 4, use("dc1 ALL", operation="write"): 5, use("dc2 ALL"): 9, use("dc1 ONE"): 50}
     assert levels(of(evidence(counted), least=10)) == ["dc1 ONE"]
-    assert levels(of(evidence(counted), least=9)) == ["dc1 ALL", "dc2 ALL"]
+    assert levels(of(evidence(counted), least=9)) == ["dc1 ALL", "dc1 ONE", "dc2 ALL"]
 
 
 # Keyspaces
@@ -192,14 +193,14 @@ def test_a_keyspace_has_its_own_level_if_all_queries_are_known_by_keyspace() -> 
     seen = of(counters, spans)
     assert levels(seen, "orders") == ["dc1 LOCAL_QUORUM"]
     assert levels(seen, "clicks") == ["dc1 ONE"]
-    assert levels(seen, "others") == ["dc1 LOCAL_QUORUM"]
+    assert levels(seen, "others") == ["dc1 LOCAL_QUORUM", "dc1 ONE"]
 
 
 def test_queries_of_no_known_keyspace_may_be_of_any() -> None:
     """A batch job that is not traced uses QUORUM, and most queries at LOCAL_QUORUM are not traced."""
     counters = evidence({use("dc1 LOCAL_QUORUM"): 2000, use("dc1 QUORUM"): 1, use("dc1 ONE"): 100})
     spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
-    assert levels(of(counters, spans), "clicks") == ["dc1 LOCAL_QUORUM", "dc1 QUORUM"]
+    assert levels(of(counters, spans), "clicks") == ["dc1 LOCAL_QUORUM", "dc1 ONE", "dc1 QUORUM"]
 
 
 def test_a_source_without_datacenters_speaks_for_all() -> None:
@@ -247,9 +248,9 @@ def policy(*used: str, **fields: object) -> Policy:
     return replace(Policy((AUTO,), observed=seen), **fields)  # type: ignore[arg-type]  # fields of Policy
 
 
-def severity(down: set[int], rules: Policy) -> Severity:
+def severity(down: set[int], rules: Policy, rings: tuple[Ring, ...] = SNAPSHOT.rings) -> Severity:
     """The severity of the keyspace if only what is watched counts."""
-    lost = snapshot(SIX, SNAPSHOT.rings, down=down)
+    lost = snapshot(SIX, rings, down=down)
     return next(found.severity for found in assess(lost, rules).keyspaces if found.name == "orders")
 
 
@@ -280,22 +281,46 @@ def clients(one: Used) -> tuple[str, ...]:
     return (one.datacenter,) if one.datacenter else ()
 
 
-@given(USES, st.booleans(), st.sets(st.integers(1, 6)))
-def test_every_level_in_use_is_watched(used: list[Used], whole: bool, down: set[int]) -> None:  # noqa: FBT001 - drawn
-    """A level that is left out is included in a watched one; no lost level is judged better than by its own rule."""
-    seen = Observed(keyspaces={EVERY: strictest(used)}, datacenters=DCS, unclear=() if whole else ("a gap",))
+# With more replicas than nodes some levels can never be served.
+RINGS = [
+    (ring("orders", replication, ROWS, 6),)
+    for replication in (
+        "NetworkTopologyStrategy {dc1=3, dc2=3}",
+        "NetworkTopologyStrategy {dc1=4, dc2=3}",
+        "NetworkTopologyStrategy {dc1=3, dc2=7}",
+        "SimpleStrategy {replication_factor=6}",
+    )
+]
+
+
+@given(USES, st.booleans(), st.sets(st.integers(1, 6)), st.sampled_from(RINGS))
+def test_every_level_in_use_is_watched(
+    used: list[Used],
+    whole: bool,  # noqa: FBT001 - drawn
+    down: set[int],
+    rings: tuple[Ring, ...],
+) -> None:
+    """No lost level is judged better than by its own rule, whatever other levels are in use."""
+    queries = {Use("", one.datacenter, one.level, "read"): 1 for one in used}
+    seen = of(evidence(queries, whole=whole))
     rule = followed(AUTO, "orders", seen)
-    critical = [threshold for tier, threshold in rule.tiers if tier is Severity.CRITICAL]
     for one in used:
-        for client in DCS if one.level.local else ("",):
+        for client in DCS if one.level.local else (None,):
             if one.datacenter in {"", client} or not client:
-                assert any(
-                    each.watches(each.level, client or None)
-                    and (each.level is one.level or one.level in WEAKER[each.level])
-                    for each in critical
-                ), (one, watched(rule))
+                assert Severity.CRITICAL in [tier for tier, _ in rule.at(one.level, client)], (one, watched(rule))
     if len(down) == len(SIX):
         return
     fixed = [Rule(keyspaces=("*",), critical=Threshold(one.level, clients=clients(one))) for one in used]
-    worst = max((severity(down, Policy((single,))) for single in fixed), default=Severity.OK)
-    assert severity(down, Policy((AUTO,), observed=seen)) >= worst
+    worst = max((severity(down, Policy((single,)), rings) for single in fixed), default=Severity.OK)
+    assert severity(down, Policy((AUTO,), observed=seen), rings) >= worst
+
+
+@pytest.mark.parametrize("replication", ["{dc1=4, dc2=3}", "{dc1=3, dc2=7}"])
+def test_a_level_that_can_never_be_served_hides_no_other(replication: str) -> None:
+    """One `CONSISTENCY ALL` in cqlsh fails; LOCAL_QUORUM keeps its alarm and its place in the gate."""
+    rings = [ring("orders", f"NetworkTopologyStrategy {replication}", ROWS, 6)]
+    rules = policy("dc1 LOCAL_QUORUM", "dc2 LOCAL_ONE", "dc1 ALL")
+    assert severity({1, 2}, rules, tuple(rings)) is Severity.CRITICAL
+    keeper = Gatekeeper(snapshot(SIX, rings), rules, Gate(level=Level.LOCAL_ONE, settle=0))
+    assert keeper.decide([address(1), address(2)]).decision == "unsafe"
+    assert keeper.decide([address(4), address(5)]).decision == "safe"
