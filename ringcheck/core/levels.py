@@ -29,9 +29,10 @@ EXPLAINED = 0.95  # share of a level's queries: if keyspaces are known for fewer
 CHANGED = 86400.0  # seconds for which a change is a finding
 NONE = "none"
 
-# The levels that are certainly served whenever a level is served. SERIAL levels count the participants of a Paxos round
-# in their own way, and QUORUM and LOCAL_QUORUM do not include each other. A write at ONE counts pending nodes of all
-# datacenters, so it can fail when a write at LOCAL_ONE succeeds.
+# The levels whose loss is an outage only if a level is lost or can never be served, with any strategy. SERIAL levels
+# count the participants of a Paxos round in their own way, and QUORUM and LOCAL_QUORUM do not include each other. A
+# write at ONE counts pending nodes of all datacenters, so it can fail when a write at LOCAL_ONE succeeds. Only
+# NetworkTopologyStrategy has a quorum in each datacenter: with others EACH_QUORUM is QUORUM.
 WEAKER: Mapping[Level, frozenset[Level]] = {
     Level.ANY: frozenset(),
     Level.ONE: frozenset(),
@@ -43,7 +44,7 @@ WEAKER: Mapping[Level, frozenset[Level]] = {
     Level.LOCAL_ALL: frozenset({Level.LOCAL_ONE}),
     Level.QUORUM: frozenset({Level.ONE}),
     Level.SERIAL: frozenset({Level.ONE}),
-    Level.EACH_QUORUM: frozenset({Level.ONE, Level.QUORUM, Level.LOCAL_ONE, Level.LOCAL_QUORUM}),
+    Level.EACH_QUORUM: frozenset({Level.ONE, Level.QUORUM}),
     Level.ALL: frozenset(
         {Level.ONE, Level.QUORUM, Level.LOCAL_ONE, Level.LOCAL_QUORUM, Level.EACH_QUORUM, Level.LOCAL_ALL}
     ),
