@@ -219,7 +219,7 @@ def followed(rule: Rule, keyspace: str, seen: Observed | None) -> Rule:
     others = [(Severity.CRITICAL, threshold) for threshold in critical[1:]]
     others += [(Severity.WARNING, threshold) for threshold in warning[1:]]
     first, second = (tier[0] if tier else None for tier in (critical, warning))
-    return replace(rule, critical=first, warning=second, others=tuple(others), auto=frozenset())
+    return replace(rule, critical=first, warning=second, others=(*rule.others, *others), auto=frozenset())
 
 
 def _serves(used: Collection[Used], datacenter: str) -> bool:

@@ -289,9 +289,12 @@ class Policy:
         if any(pattern != "*" and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces):
             # A pattern such as "s*" matches it by accident: then logins keep their levels too.
             meant = any(pattern.startswith("system") and fnmatchcase(keyspace, pattern) for pattern in first.keyspaces)
-            if logins is None or first.ignore or meant:
+            if logins is None or first.ignore or (meant and not first.auto):
                 return first
-            return replace(first, others=(*first.others, *logins.tiers), logins=True)
+            # Queries can't show the level of logins, because their reads are left out: `auto` keeps it too.
+            louder = not meant or "critical" in first.auto
+            tiers = [(severity if louder else Severity.WARNING, threshold) for severity, threshold in logins.tiers]
+            return replace(first, others=(*first.others, *tiers), logins=True)
         if logins:
             return logins
         if named:

@@ -194,6 +194,27 @@ def test_a_fixed_tier_stays() -> None:
     assert watched(rule) == ["CRITICAL QUORUM", "WARNING LOCAL_QUORUM"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "auto", "logins"),
+    [
+        ("system_auth", {"critical", "warning"}, "CRITICAL LOCAL_QUORUM"),
+        ("system*", {"critical"}, "CRITICAL LOCAL_QUORUM"),
+        ("s*", {"critical"}, "CRITICAL LOCAL_QUORUM"),
+        ("s*", {"warning"}, "CRITICAL LOCAL_QUORUM"),
+        ("system_auth", {"warning"}, "WARNING LOCAL_QUORUM"),
+    ],
+)
+def test_auto_keeps_the_levels_of_logins(pattern: str, auto: set[str], logins: str) -> None:
+    """The counters leave out reads of system_auth, so queries can't lower them; a critical level of its own stays."""
+    rule = replace(AUTO, keyspaces=(pattern,), warning=Threshold(Level.LOCAL_ONE), auto=frozenset(auto))
+    chosen = Policy((rule,)).rule("system_auth", authenticates=True)
+    for seen in (None, of(evidence({use("dc1 LOCAL_ONE"): 1, use("dc2 LOCAL_ONE"): 1}))):
+        assert logins in watched(followed(chosen, "system_auth", seen))
+    fixed = replace(rule, auto=frozenset())
+    meant = pattern.startswith("system")
+    assert (logins in watched(Policy((fixed,)).rule("system_auth", authenticates=True))) is not meant
+
+
 STEPS = {
     "ONE": "LOCAL_QUORUM",
     "LOCAL_ONE": "LOCAL_QUORUM",
