@@ -4,8 +4,8 @@ All levels that were seen in the window are in use, for each keyspace if a sourc
 clients of each datacenter. All of them are watched, also those that are served whenever a stricter one is: if the
 stricter one can never be served, its loss is no outage, and would hide theirs. Only texts for people leave them out.
 Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so
-they count for all keyspaces. The default levels apply in every datacenter without evidence, and in all datacenters as
-long as part of the window is not known.
+they count for all keyspaces. The default levels apply in every datacenter without evidence or with range scans, whose
+level is not counted, and in all datacenters as long as part of the window is not known.
 """
 
 from __future__ import annotations
@@ -117,9 +117,16 @@ def observed(
     keyspaces = {name: tuple(sorted({*_used(uses[name]), *unexplained})) for name in sorted(uses)}
     keyspaces[EVERY] = tuple(sorted(general))
     unclear = tuple(_unclear(sources, at, following.window, patience or {}))
-    named = {use.datacenter for found in totals.values() for use in found}
+    scans = {name for evidence in sources.values() for name in evidence.scans}
+    named = {use.datacenter for found in totals.values() for use in found} | scans
     clients = () if unclear or "" in named else tuple(sorted(named.intersection(datacenters)))
-    return Observed(keyspaces=keyspaces, datacenters=tuple(datacenters), clients=clients, unclear=unclear)
+    return Observed(
+        keyspaces=keyspaces,
+        datacenters=tuple(datacenters),
+        clients=clients,
+        scanned=tuple(name for name in datacenters if name in scans or "" in scans),
+        unclear=unclear,
+    )
 
 
 def _totals(evidence: Evidence, least: int) -> dict[Use, int]:
@@ -211,7 +218,8 @@ def followed(rule: Rule, keyspace: str, seen: Observed | None) -> Rule:
     if not rule.auto or seen is None:
         return rule
     used = seen.of(keyspace)
-    idle = seen.datacenters if seen.unclear else [name for name in seen.datacenters if not _serves(used, name)]
+    unsure = seen.datacenters if seen.unclear else seen.scanned
+    idle = [name for name in seen.datacenters if name in unsure or not _serves(used, name)]
     critical = _thresholds(used, idle, rule.critical) if "critical" in rule.auto else _fixed(rule.critical)
     steps = [Used(one.datacenter, level) for one in used if (level := above(one.level))]
     warning = _thresholds(steps, idle, rule.warning) if "warning" in rule.auto else _fixed(rule.warning)
@@ -223,8 +231,8 @@ def followed(rule: Rule, keyspace: str, seen: Observed | None) -> Rule:
 
 
 def _serves(used: Collection[Used], datacenter: str) -> bool:
-    """Whether clients of a datacenter use a level, as far as is known."""
-    return any(one.datacenter in {"", datacenter} for one in used)
+    """Whether clients of a datacenter use a level, as far as is known; ONE alone may be that of control connections."""
+    return any(one.datacenter in {"", datacenter} and one.level is not Level.ONE for one in used)
 
 
 def _fixed(threshold: Threshold | None) -> list[Threshold]:

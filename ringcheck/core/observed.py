@@ -53,6 +53,7 @@ class Observed:
         keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
         datacenters: all datacenters of the cluster.
         clients: datacenters with clients; empty if that is not known.
+        scanned: datacenters in which clients made range scans, at levels that are not known; the default levels hold.
         unclear: what evidence is missing; empty if none is. If any is, the default levels hold in addition.
         changes: the last ones.
     """
@@ -60,6 +61,7 @@ class Observed:
     keyspaces: Mapping[str, tuple[Used, ...]]
     datacenters: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
+    scanned: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     changes: tuple[LevelChange, ...] = ()
 

@@ -85,7 +85,8 @@ class Evidence:
         at: time of the last reading; None before the first.
         since: since when everything is known, without a gap; None if that follows from the readings of nodes.
         gaps: texts about what is missing now.
-        scans: time of the last reading that showed range scans, whose level is not counted; None if there were none.
+        scans: by datacenter (empty for one that is not known), the time of the last reading that showed range scans,
+            whose level is not counted.
         unread: members whose counters were never read, each with the time of the last reading before it was a member;
             BEGINNING if it may always have been one. None before the first reading, and in older documents.
         floor: nothing before this time counts as known.
@@ -98,7 +99,7 @@ class Evidence:
     at: float | None = None
     since: float | None = None
     gaps: tuple[str, ...] = ()
-    scans: float | None = None
+    scans: Mapping[str, float] = field(default_factory=dict)
     unread: Mapping[str, float] | None = None
     floor: float = 0.0
     window: float | None = None
@@ -194,7 +195,7 @@ def noted(
     readings: dict[str, Reading] = {}
     unread: dict[str, float] = {}
     found: Counter[Use] = Counter()
-    scans = evidence.scans
+    scans = dict(evidence.scans)
     for node in nodes:
         before, absent = evidence.readings.get(node.node), _absent(evidence, node.node)
         reading, counts = _read(node, before, at, window, absent)
@@ -205,14 +206,14 @@ def noted(
             owed, counts = without_own(counts, reading.owed, own_levels(node, auth))
             reading = replace(reading, owed=owed)
             found.update(_by_use(node, counts))
-            scans = at if counts.get(SCANS) else scans
+            scans |= {node.datacenter: at} if counts.get(SCANS) else {}
         readings[node.node] = reading
     gaps, floor = tuple(_gaps(nodes, readings, at)), _floor(evidence, nodes, at, window)
-    after = replace(
-        evidence, readings=readings, unread=unread, at=at, gaps=gaps, scans=scans, floor=floor, window=window
-    )
-    kept = _kept(evidence.uses, at, window, whole=after.whole(at, window) and at >= after.hold)
-    return replace(after, uses=_added(kept, found, at, window))
+    after = replace(evidence, readings=readings, unread=unread, at=at, gaps=gaps, floor=floor, window=window)
+    whole = after.whole(at, window) and at >= after.hold
+    kept = _kept(evidence.uses, at, window, whole=whole)
+    scans = {name: last for name, last in scans.items() if not whole or at - last < window}
+    return replace(after, uses=_added(kept, found, at, window), scans=scans)
 
 
 def _absent(evidence: Evidence, name: str) -> float:
@@ -396,8 +397,7 @@ def merged(earlier: Evidence, later: Evidence) -> Evidence:
         before = uses.get(use, Seen(seen.last))
         parts = Counter(dict(before.counts)) + Counter(dict(seen.counts))
         uses[use] = Seen(max(before.last, seen.last), tuple(sorted(parts.items())))
-    scans = max(filter(None, (earlier.scans, later.scans)), default=None)
-    return replace(later, uses=uses, scans=scans)
+    return replace(later, uses=uses, scans={**earlier.scans, **later.scans})
 
 
 def resumed(evidence: Evidence, at: float) -> Evidence:
@@ -416,6 +416,7 @@ def clock_set(evidence: Evidence, at: float) -> Evidence:
             name: replace(reading, at=min(reading.at, at), since=min(reading.since, at))
             for name, reading in evidence.readings.items()
         },
+        scans={name: min(last, at) for name, last in evidence.scans.items()},
         at=None if evidence.at is None else min(evidence.at, at),
         since=None if evidence.since is None else at,
         floor=at,

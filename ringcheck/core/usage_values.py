@@ -18,7 +18,7 @@ def plain(evidence: Evidence) -> dict[str, object]:
         "at": evidence.at,
         "since": evidence.since,
         "gaps": list(evidence.gaps),
-        "scans": evidence.scans,
+        "scans": dict(evidence.scans),
         "floor": evidence.floor,
         "window": evidence.window,
         "unread": None if evidence.unread is None else dict(evidence.unread),
@@ -49,7 +49,7 @@ def read_plain(values: Mapping[str, object]) -> Evidence:
         readings=readings,
         at=_time(values["at"]),
         since=_time(values["since"]),
-        scans=_time(values["scans"]),
+        scans=_scans(values["scans"]),
         gaps=tuple(map(str, _rows(values["gaps"]))),
         unread=None if unread is None else {str(name): float(absent) for name, absent in _mapping(unread).items()},
         floor=_time(values.get("floor")) or 0.0,
@@ -76,6 +76,14 @@ def _shown(uses: Mapping[Use, Seen], at: float | None) -> float | None:
         return None
     oldest = min((seen.counts[0][0] for seen in uses.values() if seen.counts), default=at)
     return max(0.0, at - oldest) * BUCKETS / (BUCKETS + 1)  # one part more than the window may be kept
+
+
+def _scans(value: object) -> dict[str, float]:
+    """By datacenter; an older document has one time for all."""
+    if isinstance(value, dict):
+        return {str(name): float(last) for name, last in value.items()}
+    last = _time(value)
+    return {} if last is None else {"": last}
 
 
 def _rows(value: object) -> list:  # type: ignore[type-arg]  # of whatever JSON has there

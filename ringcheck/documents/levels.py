@@ -43,7 +43,7 @@ def levels_document(cluster: str, sources: Sources, following: Following, at: fl
         "window_seconds": following.window,
         "whole": not seen.unclear,
         "unclear": list(seen.unclear),
-        "scans": any(evidence.scans is not None for evidence in sources.evidence.values()),
+        "scans": any(evidence.scans for evidence in sources.evidence.values()),
         "uses": [_row(row) for row in rows(sources, at, following.window)],
         "in_use": [_in_use(name, used) for name, uses in sorted(seen.keyspaces.items()) for used in strictest(uses)],
         "client_datacenters": list(seen.clients),

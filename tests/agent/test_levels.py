@@ -216,6 +216,21 @@ def test_client_datacenters_follow() -> None:
         assert watched_levels(last) == {"LOCAL_QUORUM dc1", "LOCAL_ALL dc1"}
 
 
+def test_a_datacenter_that_only_scans_is_watched() -> None:
+    """The clients of a datacenter for analytics may make no other queries."""
+    with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
+        world.poll()
+        for _ in range(5):
+            world.query("dc1", "Write-LOCAL_QUORUM")
+            world.query("dc2", "RangeSlice")
+            last = world.poll(250)
+        assert notes(last, "levels_unclear") == []
+        assert {"LOCAL_ONE dc2", "LOCAL_QUORUM dc2"} <= watched_levels(last)
+        for node in world.nodes("dc2"):
+            world.cluster.down(node.index, instant=True)
+        assert severity(world.poll()) is Severity.CRITICAL
+
+
 def test_logins_raise_nothing() -> None:
     """On 5.0, logins read system_auth at LOCAL_QUORUM and QUORUM."""
     with scene() as world:

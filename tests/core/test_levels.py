@@ -155,11 +155,35 @@ def test_each_datacenter_has_its_own_level() -> None:
 
 def test_a_whole_window_can_lower_the_level() -> None:
     """It may be lower than the default too, because no client needs more."""
-    low = {use("dc1 ONE"): 1, use("dc2 LOCAL_ONE"): 1}
-    assert watched(followed(AUTO, "orders", of(evidence(low)))) == [
+    low = replace(AUTO, critical=Threshold(Level.LOCAL_QUORUM), warning=Threshold(Level.ALL))
+    seen = of(evidence({use("dc1 TWO"): 1, use("dc2 LOCAL_ONE"): 1}))
+    assert watched(followed(low, "orders", seen)) == [
         "CRITICAL LOCAL_ONE dc2",
+        "CRITICAL TWO",
+        "WARNING ALL",
+        "WARNING LOCAL_QUORUM dc2",
+    ]
+
+
+@pytest.mark.parametrize("scans", [{"dc2": NOW}, {"": NOW}])
+def test_a_datacenter_that_only_scans_has_clients(scans: dict[str, float]) -> None:
+    """The level of a scan is not counted: the default levels hold there, also beside other levels."""
+    seen = of(replace(evidence({use("dc1 QUORUM"): 1, use("dc2 QUORUM"): 1}), scans=scans))
+    assert "dc2" in (seen.clients or DCS)
+    assert "dc2" in seen.scanned
+    assert any(text.startswith("CRITICAL LOCAL_ONE") and "dc2" in text for text in watched(followed(AUTO, "x", seen)))
+    assert of(replace(evidence({use("dc1 QUORUM"): 1}), scans={"dc2": NOW})).clients == DCS
+
+
+def test_a_datacenter_with_reads_at_one_alone_keeps_its_default_level() -> None:
+    """These may be those of a driver's control connection, while its queries are not seen."""
+    seen = of(evidence({use("dc1 LOCAL_QUORUM"): 1, use("dc2 ONE"): 1}))
+    assert watched(followed(AUTO, "orders", seen)) == [
+        "CRITICAL LOCAL_ONE dc2",
+        "CRITICAL LOCAL_QUORUM dc1",
         "CRITICAL ONE",
-        "WARNING LOCAL_QUORUM dc1 dc2",
+        "WARNING LOCAL_ALL dc1",
+        "WARNING LOCAL_QUORUM dc2",
     ]
 
 

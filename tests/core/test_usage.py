@@ -389,10 +389,15 @@ def test_writes_of_system_auth_are_no_use() -> None:
     assert used(more) == {"write EACH_QUORUM": 1, "write LOCAL_QUORUM": 1}
 
 
-def test_scans_are_noted() -> None:
-    """The time of the last scan is kept; the level of scans is not known."""
-    assert after((0, [node()])).scans is None
-    assert after((0, [node()]), (60, [node(scans=1)])).scans == START + 60
+def test_scans_are_noted_by_datacenter() -> None:
+    """The time of the last one is kept for a window, and longer if part of the window is not known."""
+    assert after((0, [node()])).scans == {}
+    seen = after((0, [node(), node("b")]), (60, [node(scans=1), node("b")]))
+    assert seen.scans == {"dc1": START + 60}
+    later = 60 + WINDOW
+    silenced = after((later, [node(scans=1), silent("b")]), evidence=seen)
+    assert silenced.scans == {"dc1": START + 60}
+    assert after((later, [node(scans=1), node("b")]), evidence=seen).scans == {}
 
 
 # Sources that report
@@ -445,7 +450,7 @@ def test_earlier_evidence_is_kept_until_the_later_one_has_a_window() -> None:
     both = merged(earlier, later)
     assert used(both) == {"write ALL": 3}
     assert both.missing(START + DAY + 60, WINDOW) == "60 s of 7 days are known"
-    assert both.scans == START + DAY + 60
+    assert both.scans == {"dc1": START + DAY + 60}
     assert merged(Evidence(), later) == later
     assert merged(earlier, failed(Evidence(), "HTTP 500")) == failed(earlier, "HTTP 500")
 
