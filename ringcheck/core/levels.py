@@ -87,7 +87,8 @@ class Following:
 
     Attributes:
         window: seconds that evidence lasts.
-        least: a level counts as used if the window has at least this many queries at it.
+        least: a level counts as used if the window has at least this many queries at it; while part of the window is
+            not known, one query is enough.
     """
 
     window: float = WEEK
@@ -110,13 +111,14 @@ def observed(
         datacenters: of the cluster.
         patience: by source, the longest time between two readings that still counts as no gap; PATIENCE for the others.
     """
-    totals = {name: _totals(evidence, following.least) for name, evidence in sources.items()}
+    missing = {name: found for name, found in _missing(sources, at, following.window, patience or {}) if found}
+    totals = {name: _totals(found, 1 if name in missing else following.least) for name, found in sources.items()}
     uses = _by_keyspace(totals.values())
     general = _used(uses.pop("", []))
     unexplained = {used for used in general if not _explained(used, totals)}
     keyspaces = {name: tuple(sorted({*_used(uses[name]), *unexplained})) for name in sorted(uses)}
     keyspaces[EVERY] = tuple(sorted(general))
-    unclear = tuple(_unclear(sources, at, following.window, patience or {}))
+    unclear = tuple(f"{name}: {text}" for name, text in missing.items())
     scans = {name for evidence in sources.values() for name in evidence.scans}
     named = {use.datacenter for found in totals.values() for use in found} | scans
     clients = () if unclear or "" in named else tuple(sorted(named.intersection(datacenters)))
@@ -164,10 +166,11 @@ def _sum(uses: Mapping[Use, int], used: Used, *, named: bool) -> int:
     )
 
 
-def _unclear(sources: Mapping[str, Evidence], at: float, window: float, patience: Mapping[str, float]) -> Iterator[str]:
+def _missing(
+    sources: Mapping[str, Evidence], at: float, window: float, patience: Mapping[str, float]
+) -> Iterator[tuple[str, str]]:
     for name, evidence in sources.items():
-        if missing := evidence.missing(at, window, patience.get(name, PATIENCE)):
-            yield f"{name}: {missing}"
+        yield name, evidence.missing(at, window, patience.get(name, PATIENCE))
 
 
 def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Policy:

@@ -266,6 +266,15 @@ def test_queries_below_the_least_number_are_no_use() -> None:
     assert levels(of(evidence(counted), least=9)) == ["dc1 ALL", "dc1 ONE", "dc2 ALL"]
 
 
+def test_while_part_of_the_window_is_not_known_one_query_is_enough() -> None:
+    """Queries leave the window one by one, and those of a gap were never counted: a gap must not lower a level."""
+    counted = {use("dc1 ALL"): 4, use("dc1 QUORUM"): 50}
+    assert levels(of(evidence(counted), least=10)) == ["dc1 QUORUM"]
+    assert levels(of(evidence(counted, whole=False), least=10)) == ["dc1 ALL", "dc1 QUORUM"]
+    whole = evidence({use("dc1 ONE"): 4})
+    assert levels(of(whole, evidence(counted, whole=False), least=10)) == ["dc1 ALL", "dc1 QUORUM"]
+
+
 # Keyspaces
 
 
