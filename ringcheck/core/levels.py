@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import Level
 from ringcheck.core.observed import EVERY, PATIENCE, WEEK, LevelChange, Observed, Used
 from ringcheck.core.policy import Severity, Threshold
+from ringcheck.core.usage import part_length
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -115,7 +116,7 @@ def observed(
     totals = {name: _totals(found, 1 if name in missing else following.least) for name, found in sources.items()}
     uses = _by_keyspace(totals.values())
     general = _used(uses.pop("", []))
-    unexplained = {used for used in general if not _explained(used, totals)}
+    unexplained = {used for used in general if not _explained(used, sources, at, following.window)}
     keyspaces = {name: tuple(sorted({*_used(uses[name]), *unexplained})) for name in sorted(uses)}
     keyspaces[EVERY] = tuple(sorted(general))
     unclear = tuple(f"{name}: {text}" for name, text in missing.items())
@@ -151,19 +152,43 @@ def _used(uses: Iterable[Use]) -> set[Used]:
     return {Used(use.datacenter, use.level) for use in uses}
 
 
-def _explained(used: Used, totals: Mapping[str, Mapping[Use, int]]) -> bool:
+def _explained(used: Used, sources: Mapping[str, Evidence], at: float, window: float) -> bool:
     """Whether the queries at a level without a keyspace are those that another source has by keyspace."""
-    whole = max(_sum(uses, used, named=False) for uses in totals.values())
-    named = max(_sum(uses, used, named=True) for uses in totals.values())
-    return named > 0 and named >= EXPLAINED * whole
+    length = part_length(window)
+    for evidence in sources.values():
+        others = [other for other in sources.values() if other is not evidence]
+        named = {use.datacenter for other in others for use in other.uses if use.keyspace and use.level is used.level}
+        where = "" if "" in named else used.datacenter  # else a query would explain one of each datacenter
+        whole = _by_part(evidence, Used(where, used.level), named=False)
+        if not whole:
+            continue
+        counts = [_by_part(other, Used(where, used.level), named=True) for other in others]
+        recent = ({start: n for start, n in found.items() if start > at - window - length} for found in counts)
+        most = max((_comparable(found, whole, evidence.known_span(window), length) for found in recent), default=0)
+        if most < EXPLAINED * max(1, whole.total()):
+            return False
+    return True
 
 
-def _sum(uses: Mapping[Use, int], used: Used, *, named: bool) -> int:
-    return sum(
-        count
-        for use, count in uses.items()
-        if use.level is used.level and bool(use.keyspace) is named and use.datacenter in {used.datacenter, ""}
-    )
+def _by_part(evidence: Evidence, used: Used, *, named: bool) -> Counter[int]:
+    """Queries with or without a keyspace by the begin of the part of the window, 0 for those that left it."""
+    found: Counter[int] = Counter()
+    for use, seen in evidence.uses.items():
+        here = not used.datacenter or use.datacenter in {"", used.datacenter}
+        if use.level is used.level and bool(use.keyspace) is named and here:
+            found.update(dict(seen.counts) or {0: 0})
+    return found
+
+
+def _comparable(named: Mapping[int, int], whole: Mapping[int, int], known: tuple[float, float], length: int) -> int:
+    """How many of the queries that are known by keyspace can be among those of a source with this known span.
+
+    Before the span that source may have missed some: no other queries of that time can stand for what it counted.
+    """
+    begin, end = known
+    within = sum(count for start, count in named.items() if begin <= start and start + length <= end)
+    before = sum(min(count, whole.get(start, 0)) for start, count in named.items() if start + length <= min(begin, end))
+    return within + before
 
 
 def _missing(

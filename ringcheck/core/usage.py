@@ -13,6 +13,7 @@ node became a member while we watched is its first one; all others that are read
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -126,6 +127,17 @@ class Evidence:
         longer = self.at is not None and self.window is not None and window > self.window
         return max(self.floor, self.at - self.window) if longer else self.floor  # type: ignore[operator]  # see above
 
+    def known_span(self, window: float) -> tuple[float, float]:
+        """The time in which every query is known; it ends in the future if nothing is missing now."""
+        begins = [reading.since for reading in self.readings.values()] if self.since is None else [self.since]
+        begin = max([self.begin(window), *begins]) if begins else math.inf
+        if not self.gaps:
+            return begin, math.inf
+        if self.since is not None or self.at is None:
+            return begin, self.at or -math.inf
+        end = min((reading.at for reading in self.readings.values()), default=-math.inf)
+        return begin, end if end != self.at else -math.inf  # a node that was never read
+
     def missing(self, at: float, window: float, patience: float = PATIENCE) -> str:
         """What is missing in the window, in words; empty if nothing is."""
         if self.at is None:
@@ -153,7 +165,7 @@ def span(seconds: float) -> str:
 
 def _kept(uses: Mapping[Use, Seen], at: float, window: float, *, whole: bool) -> dict[Use, Seen]:
     """The uses that are still evidence: a use older than the window is dropped only if the whole window is known."""
-    length = _length(window)
+    length = part_length(window)
     kept = {}
     for use, seen in uses.items():
         if not whole or at - seen.last < window:
@@ -163,7 +175,7 @@ def _kept(uses: Mapping[Use, Seen], at: float, window: float, *, whole: bool) ->
 
 
 def _added(uses: dict[Use, Seen], found: Mapping[Use, int], at: float, window: float) -> dict[Use, Seen]:
-    length = _length(window)
+    length = part_length(window)
     begin = int(at // length) * length
     for use, count in found.items():
         if count > 0:
@@ -173,7 +185,8 @@ def _added(uses: dict[Use, Seen], found: Mapping[Use, int], at: float, window: f
     return uses
 
 
-def _length(window: float) -> int:
+def part_length(window: float) -> int:
+    """Seconds of each part of a window whose queries are counted together."""
     return max(1, int(window / BUCKETS))
 
 

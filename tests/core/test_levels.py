@@ -26,7 +26,7 @@ from ringcheck.core.levels import (
 from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Pending, Replication, Ring
-from ringcheck.core.usage import Evidence, Seen
+from ringcheck.core.usage import Evidence, Reading, Seen, part_length
 from ringcheck.core.uses import QUERIED, Use
 from tests.core.clusters import address, nodes, ring, snapshot
 from tests.core.test_range_healths import LAYOUT, SPACE
@@ -45,8 +45,11 @@ AUTO = Rule(
 )
 
 
+PART = part_length(WINDOW)
+
+
 def evidence(uses: Mapping[Use, int], *, whole: bool = True) -> Evidence:
-    seen = {use: Seen(NOW, ((int(NOW), count),)) for use, count in uses.items()}
+    seen = {use: Seen(NOW, ((int(NOW // PART) * PART, count),)) for use, count in uses.items()}
     return Evidence(uses=seen, at=NOW, since=NOW - WINDOW if whole else NOW - 60)
 
 
@@ -293,6 +296,60 @@ def test_queries_of_no_known_keyspace_may_be_of_any() -> None:
     counters = evidence({use("dc1 LOCAL_QUORUM"): 2000, use("dc1 QUORUM"): 1, use("dc1 ONE"): 100})
     spans = evidence({use("dc1 LOCAL_QUORUM", "orders"): 990, use("dc1 ONE", "clicks"): 100})
     assert levels(of(counters, spans), "clicks") == ["dc1 LOCAL_QUORUM", "dc1 ONE", "dc1 QUORUM"]
+
+
+def test_queries_of_one_datacenter_explain_none_of_another() -> None:
+    """If it is not known where the named ones were, they are compared with those of all datacenters together."""
+    counters = evidence({use("dc1 QUORUM"): 1000, use("dc2 QUORUM"): 1000, use("dc1 LOCAL_ONE"): 100})
+    for where in ("-", "dc1"):
+        spans = evidence({use(f"{where} QUORUM", "orders"): 1000, use("- LOCAL_ONE", "clicks"): 100})
+        assert "dc2 QUORUM" in levels(of(counters, spans), "clicks")
+    spans = evidence({use("- QUORUM", "orders"): 1950, use("- LOCAL_ONE", "clicks"): 100})
+    assert levels(of(counters, spans), "clicks") == ["- LOCAL_ONE"]
+
+
+def test_a_source_explains_none_of_its_own_queries() -> None:
+    """Those that it reports without a keyspace are others than those with one."""
+    spans = evidence({use("dc1 QUORUM", "orders"): 1000, use("dc1 QUORUM"): 5, use("dc1 ONE", "clicks"): 1})
+    assert levels(of(spans), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
+    counters = evidence({use("dc1 QUORUM"): 1005})
+    assert levels(of(counters, spans), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
+
+
+def parts(text: str, keyspace: str, *counts: int) -> dict[Use, Seen]:
+    """Queries in the last parts of the window, the current one last."""
+    last = int(NOW // PART)
+    found = ((last - age) * PART for age in reversed(range(len(counts))))
+    return {use(text, keyspace): Seen(NOW, tuple(zip(found, counts, strict=True)))}
+
+
+READ = Reading(at=NOW, since=0.0)
+
+
+@pytest.mark.parametrize(
+    ("readings", "gaps", "counted", "named", "explained"),
+    [
+        ({"a": READ}, (), (50, 50, 50), (50, 0, 100), True),  # a report may come later than the queries
+        ({"a": replace(READ, since=NOW - 60)}, (), (0, 0, 10), (500, 500, 500), False),
+        ({"a": replace(READ, since=NOW - 60)}, (), (100, 100, 5), (500, 500, 500), True),
+        ({"a": READ, "b": replace(READ, since=NOW - 60)}, (), (10, 0, 10), (500, 500, 500), False),
+        ({"a": READ, "b": replace(READ, at=NOW - PART)}, ("b",), (50, 50, 50), (50, 500, 500), False),
+        ({"a": READ}, ("b was never read",), (50, 50, 50), (500, 500, 500), False),
+        ({"a": replace(READ, since=NOW - 60)}, (), (), (500, 500, 500), False),  # a use of before the window
+    ],
+)
+def test_only_queries_of_a_time_that_both_know_are_compared(
+    readings: dict[str, Reading],
+    gaps: tuple[str, ...],
+    counted: tuple[int, ...],
+    named: tuple[int, ...],
+    explained: bool,  # noqa: FBT001 - a case
+) -> None:
+    """What the counters missed must not stand for other queries, which may be of another keyspace."""
+    counters = Evidence(uses=parts("dc1 QUORUM", "", *counted), at=NOW, readings=readings, gaps=gaps)
+    spans = parts("dc1 QUORUM", "orders", *named) | parts("dc1 ONE", "clicks", 1)
+    seen = of(counters, Evidence(uses=spans, at=NOW, since=0.0))
+    assert levels(seen, "clicks") == ["dc1 ONE"] + ["dc1 QUORUM"] * (not explained)
 
 
 def test_a_source_without_datacenters_speaks_for_all() -> None:
