@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from functools import partial, reduce
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class ClusterLevels:
         self._early: list[Callable[[Evidence], Evidence]] | None = []  # readings before the file was; None if too many
         self._found_at: float | None = None
         self._datacenters: tuple[str, ...] = ()
+        self._unsaved = False  # whether the names of the keyspaces changed
 
     def load(self, documents: Mapping[str, object]) -> None:
         """Use what the state file has, beside what is already known if the file could not be opened for a time."""
@@ -79,6 +81,7 @@ class ClusterLevels:
         with self._guard:
             at = self._now()
             self._datacenters = seen.datacenters
+            self._keep_names({name for ring in seen.rings for name in ring.keyspaces})
             if seen.requests is not None:
                 window, auth = observing.following.window, seen.auth_read_level
                 add = partial(noted, nodes=seen.requests, at=at, window=window, auth=auth)
@@ -86,6 +89,13 @@ class ClusterLevels:
                     self._early = [*self._early, add] if len(self._early) < EARLY else None
                 self._keep(COUNTERS, add(self._sources.of(COUNTERS)))
             return self._found(observing, at)
+
+    def _keep_names(self, keyspaces: set[str]) -> None:
+        """Keep the names of the keyspaces, unless none could be read."""
+        if keyspaces and keyspaces != self._sources.keyspaces:
+            self._sources = replace(self._sources, keyspaces=frozenset(keyspaces))
+            self._found_at = None
+            self._unsaved = True
 
     def report(self, observing: Observing, found: Mapping[Use, int]) -> None:
         """Add the number of queries that a proxy has seen since its last report."""
@@ -134,7 +144,8 @@ class ClusterLevels:
         after = changed(before, found, at)
         self._sources = self._sources.with_current(after)
         self._found_at = at
-        if before is None or (before.keyspaces, before.changes) != (after.keyspaces, after.changes):
+        if self._unsaved or before is None or (before.keyspaces, before.changes) != (after.keyspaces, after.changes):
+            self._unsaved = False
             self._save(self._name, CURRENT, self._sources.plain_current())
         return after
 

@@ -10,15 +10,20 @@ from ringcheck.core.levels import observed
 from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
 from ringcheck.core.usage import COUNTERS, Evidence, clock_set, merged, resumed
 from ringcheck.core.usage_values import plain, read_plain
+from ringcheck.core.words import listed
+from ringcheck.errors import cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ringcheck.core.levels import Following
+    from ringcheck.core.usage import Seen
+    from ringcheck.core.uses import Use
 
 PROXY, PROMETHEUS = "proxy", "prometheus"
 CURRENT = "levels"  # the levels in use, kept with the sources: a change is a difference from these
 PROXY_SECONDS = 3600.0  # the longest time between two reports of a proxy that does not count as a gap
+LONGEST = 64  # characters of a name in a text
 _NONE = Evidence()
 
 
@@ -38,10 +43,12 @@ class Sources:
     Attributes:
         evidence: by source.
         current: the levels in use when they were found last; None if they never were.
+        keyspaces: of the cluster; empty if they are not known.
     """
 
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     current: Observed | None = None
+    keyspaces: frozenset[str] = frozenset()
 
     def of(self, source: str) -> Evidence:
         """The evidence of a source; empty if it has shown nothing."""
@@ -67,7 +74,8 @@ class Sources:
         """The evidence of both; the levels in use are those of the earlier sources, until they are found anew."""
         names = dict.fromkeys((*self.evidence, *later.evidence))
         evidence = {name: merged(self.of(name), later.of(name)) for name in names}
-        return Sources(evidence=evidence, current=self.current or later.current)
+        keyspaces = later.keyspaces or self.keyspaces
+        return Sources(evidence=evidence, current=self.current or later.current, keyspaces=keyspaces)
 
     @staticmethod
     def patience(interval: float) -> dict[str, float]:
@@ -99,7 +107,32 @@ class Sources:
             del named[COUNTERS]
         elif self._proxy_is_gone(at, following.window):
             del named[PROXY]
+        # Nodes report their own datacenter: what only they name is one that was removed.
+        named |= {name: self._located(named[name], datacenters) for name in named if name != COUNTERS}
         return observed(named, at, following, datacenters, self.patience(interval))
+
+    def _located(self, evidence: Evidence, datacenters: Sequence[str]) -> Evidence:
+        """The evidence with an empty name for each datacenter and keyspace that the cluster does not have, and a gap.
+
+        The name may be written differently: then the queries may be of any datacenter, or keyspace.
+        """
+        strange: dict[str, set[str]] = {"datacenter": set(), "keyspace": set()}
+        uses: dict[Use, Seen] = {}
+        for use, seen in evidence.uses.items():
+            found = use
+            if use.datacenter and datacenters and use.datacenter not in datacenters:
+                strange["datacenter"].add(use.datacenter)
+                found = found._replace(datacenter="")
+            if self.keyspaces and use.keyspace not in self.keyspaces and not _own(use.keyspace):
+                strange["keyspace"].add(use.keyspace)
+                found = found._replace(keyspace="")
+            uses[found] = seen.together(uses[found]) if found in uses else seen
+        gaps = [
+            f"the cluster has no {kind} {listed([cut(printable(name), LONGEST) for name in sorted(names)])}"
+            for kind, names in strange.items()
+            if names
+        ]
+        return replace(evidence, uses=uses, gaps=(*evidence.gaps, *gaps)) if gaps else evidence
 
     def _proxy_is_gone(self, at: float, window: float) -> bool:
         """Whether there is no proxy any more, and the counters show all that a proxy could show.
@@ -120,8 +153,14 @@ class Sources:
         return {
             "keyspaces": {name: [list(used) for used in uses] for name, uses in seen.keyspaces.items()},
             "datacenters": list(seen.datacenters),
+            "names": sorted(self.keyspaces),
             "changes": [[change.keyspace, change.was, change.now, change.at] for change in seen.changes],
         }
+
+
+def _own(keyspace: str) -> bool:
+    """Whether no replica of clients' data is needed: the name is missing, or that of a keyspace of Cassandra."""
+    return keyspace in {"", "system"} or keyspace.startswith("system_")
 
 
 def read_sources(documents: Mapping[str, object]) -> Sources:
@@ -130,18 +169,18 @@ def read_sources(documents: Mapping[str, object]) -> Sources:
     Evidence that is left out counts as missing, and missing evidence never lowers a level.
     """
     evidence: dict[str, Evidence] = {}
-    current = None
+    current, keyspaces = None, frozenset[str]()
     for name, document in documents.items():
         try:
             if not isinstance(document, dict):
                 raise TypeError("not a mapping")  # noqa: TRY301 - as the others below
             if name == CURRENT:
-                current = _current(document)
+                current, keyspaces = _current(document), frozenset(map(str, document.get("names", [])))
             else:
                 evidence[name] = read_plain(document)
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
-    return Sources(evidence=evidence, current=current)
+    return Sources(evidence=evidence, current=current, keyspaces=keyspaces)
 
 
 def _current(values: Mapping[str, dict]) -> Observed:  # type: ignore[type-arg]  # of whatever JSON has there

@@ -53,6 +53,12 @@ class Seen:
         """Queries in the window."""
         return sum(count for _, count in self.counts)
 
+    def together(self, other: Seen) -> Seen:
+        """This use and another as one."""
+        counts = Counter(dict(self.counts))
+        counts.update(dict(other.counts))
+        return Seen(max(self.last, other.last), tuple(sorted(counts.items())))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -407,9 +413,7 @@ def merged(earlier: Evidence, later: Evidence) -> Evidence:
         return replace(earlier, gaps=later.gaps or earlier.gaps)
     uses = dict(earlier.uses)
     for use, seen in later.uses.items():
-        before = uses.get(use, Seen(seen.last))
-        parts = Counter(dict(before.counts)) + Counter(dict(seen.counts))
-        uses[use] = Seen(max(before.last, seen.last), tuple(sorted(parts.items())))
+        uses[use] = seen.together(uses[use]) if use in uses else seen
     return replace(later, uses=uses, scans={**earlier.scans, **later.scans})
 
 

@@ -204,6 +204,39 @@ def test_a_node_that_does_not_answer_lowers_nothing() -> None:
         assert world.cluster.nodes[5].address in notes(last, "levels_unclear")[0]
 
 
+@pytest.mark.parametrize(
+    ("keyspace", "datacenter", "why"),
+    [
+        ("orders", "DC2", "the cluster has no datacenter DC2"),
+        ('"orders"', "dc2", 'the cluster has no keyspace "orders"'),
+        ("orders", "dc2", ""),
+        ("", "dc2", ""),
+        ("system", "", ""),
+    ],
+)
+def test_names_that_the_cluster_does_not_have_count_for_all(keyspace: str, datacenter: str, why: str) -> None:
+    """A proxy may write a name differently: its queries must not be lost."""
+    with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
+        observing = world.configured.observing
+        assert observing
+        assert world.watch.levels
+        for _ in range(7):
+            world.watch.levels.report(
+                observing,
+                {Use(keyspace, datacenter, Level.LOCAL_QUORUM): 1, Use("orders", "dc1", Level.LOCAL_ONE): 1},
+            )
+            last = world.poll(250)
+        assert last.observed
+        if keyspace != "system":
+            assert "LOCAL_QUORUM dc2" in watched_levels(last)
+            assert "LOCAL_ALL dc2" in watched_levels(last)
+        unclear = [text for text in last.observed.unclear if text.startswith("proxy: ")]
+        assert unclear == ([f"proxy: {why}"] if why else [])
+        again = LevelBook(clock=world.clock).of(NAME)
+        again.load({"levels": world.watch.levels.sources.plain_current()})
+        assert again.sources.keyspaces == world.watch.levels.sources.keyspaces
+
+
 def test_client_datacenters_follow() -> None:
     """Once a whole window is known, a datacenter without clients is no longer watched."""
     with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:
