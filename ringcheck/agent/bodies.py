@@ -11,6 +11,7 @@ from ringcheck.agent import evictions, fleetlock, guard, observed, preflight
 from ringcheck.core.actions import NAMES, NEWCOMERS
 from ringcheck.core.consistency import Level
 from ringcheck.core.reasons import REASONS
+from ringcheck.core.uses import MOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +87,7 @@ OBSERVED = _object(
                 "datacenter": _PRINTABLE,
                 "level": {"enum": [level.value for level in Level if level is not Level.LOCAL_ALL]},
                 "operation": {"enum": ["", "read", "write"]},
-                "count": {"type": "integer", "minimum": 0, "maximum": observed.MOST},
+                "count": {"type": "integer", "minimum": 0, "maximum": MOST},
             },
         },
     },

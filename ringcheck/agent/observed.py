@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from ringcheck.agent.answers import agent_of, body_of, cluster_of, json_response
 from ringcheck.core.consistency import Level
-from ringcheck.core.uses import QUERIED, Use
+from ringcheck.core.uses import MOST, QUERIED, Use
 from ringcheck.documents.levels import levels_document
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ FIELDS = ("keyspace", "datacenter", "level", "operation", "count")
 MOST_COUNTS = 500  # counts in one report, at most
 MOST_USES = 20_000  # kept for a cluster, so that a faulty proxy can't fill the memory
 LONGEST = 64  # characters of a name
-MOST = 2**53
 
 
 def levels(request: Request) -> Response:

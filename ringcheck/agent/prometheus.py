@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
 from ringcheck.agent.bugs import located_bug
 from ringcheck.core.consistency import Level
-from ringcheck.core.uses import QUERIED, Use
+from ringcheck.core.uses import MOST, QUERIED, Use
 from ringcheck.errors import DataError, RingcheckError, SourceError, cut, printable
 from ringcheck.http.credentials import basic_auth, secret
 from ringcheck.http.exchange import exchange
@@ -83,17 +83,30 @@ def read(answer: object, labels: SpanLabels, source: str) -> Sampled:
     if len(result) > MAX_SERIES:
         raise DataError(f"{source}: the query has {len(result)} series; {MAX_SERIES} are admitted")
     series: dict[str, tuple[Use, int]] = {}
-    strange = 0
+    missing: Counter[str] = Counter()
     for item in result:
         name, use, value = _series(item, labels, source)
         if use is None:
-            strange += 1
-        elif use.level in QUERIED and value is not None:
+            missing["no consistency level that is known"] += 1
+        elif use.level not in QUERIED:
+            continue
+        elif value is None:
+            missing[f"no value from 0 to {MOST}"] += 1
+        else:
             series[name] = use, value
-    gap = f"{source}: {strange} series have no consistency level that is known" if strange else ""
-    if not result:
-        gap = f"{source}: the query has no series"
-    return Sampled(series, gap)
+    gaps = [f"{number} series have {what}" for what, number in missing.items()]
+    gaps += [] if result else ["the query has no series"]
+    gaps += _warnings(answer)
+    return Sampled(series, f"{source}: {'; '.join(gaps)}" if gaps else "")
+
+
+def _warnings(answer: object) -> list[str]:
+    """What a server says is missing in its answer: Thanos and Mimir answer without a store that they can't reach."""
+    warnings = answer.get("warnings") if isinstance(answer, dict) else None
+    if not warnings:
+        return []
+    first = warnings[0] if isinstance(warnings, list) else warnings
+    return [f"the answer has warnings: {cut(printable(str(first)), _LONGEST)}"]
 
 
 def _series(item: object, labels: SpanLabels, source: str) -> tuple[str, Use | None, int | None]:
@@ -107,7 +120,7 @@ def _series(item: object, labels: SpanLabels, source: str) -> tuple[str, Use | N
     if level not in Level.__members__ or level == Level.LOCAL_ALL:
         return name, None, None
     use = Use(_label(metric, labels.keyspace), _label(metric, labels.datacenter), Level[level])
-    return name, use, int(number) if math.isfinite(number) and number >= 0 else None
+    return name, use, int(number) if 0 <= number <= MOST else None  # neither for NaN
 
 
 def _label(metric: dict[str, str], names: tuple[str, ...]) -> str:

@@ -21,6 +21,8 @@ SCOPES = {
 }
 """Level and operation of each counter, by its scope. A conditional write counts at its serial level."""
 
+MOST = 2**53  # queries that a source may report at once: JSON numbers are exact up to it
+
 LOGINS = "logins"  # reads of system_auth: roles and permissions, which Cassandra reads for clients that log in
 ROLES = "roles"  # writes of system_auth: CREATE ROLE, GRANT and the like
 SCANS = "scans"  # range scans, whose level is not counted

@@ -82,11 +82,26 @@ def test_series_that_differ_are_counters_of_their_own() -> None:
         (vector((span(""), "1"), (span(), "1")), "p: 1 series have no consistency level that is known"),
         (vector((span("LOCAL_ALL"), "1")), "p: 1 series have no consistency level that is known"),
         (vector(), "p: the query has no series"),
-        (vector((span(), "NaN")), ""),
+        (vector((span("any"), "NaN")), ""),
+        *(
+            (vector((span(), value), (span(a="b"), "1")), f"p: 1 series have no value from 0 to {2**53}")
+            for value in ("NaN", "+Inf", "-Inf", "-1", str(2**53 + 2), "1.7e308")
+        ),
+        (vector((span(), str(2**53))), ""),
+        (
+            vector((span("fast"), "1"), (span(), "NaN")),
+            f"p: 1 series have no consistency level that is known; 1 series have no value from 0 to {2**53}",
+        ),
+        (vector((span(), "1")) | {"warnings": []}, ""),
+        (
+            vector((span(), "1")) | {"warnings": ["store a: refused", "b"]},
+            "p: the answer has warnings: store a: refused",
+        ),
+        (vector() | {"warnings": "odd"}, "p: the query has no series; the answer has warnings: odd"),
     ],
 )
 def test_what_cannot_be_used_is_a_gap(answer: dict[str, Any], gap: str) -> None:
-    """A series without a level may belong to a high level; a value that is not a number gives no information."""
+    """A series without a level may belong to a high level; without a number its queries are not known."""
     assert prometheus.read(answer, LABELS, "p").gap == gap
 
 
