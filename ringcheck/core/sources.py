@@ -105,8 +105,9 @@ class Sources:
         others = [name for name, evidence in named.items() if name != COUNTERS and evidence.uses]
         if others and self.of(COUNTERS).never:
             del named[COUNTERS]
-        elif self._proxy_is_gone(at, following.window):
-            del named[PROXY]
+        for name in (PROXY,) if interval else (PROXY, PROMETHEUS):
+            if self._is_gone(name, at, following.window):
+                named.pop(name, None)
         # Nodes report their own datacenter: what only they name is one that was removed.
         named |= {name: self._located(named[name], datacenters) for name in named if name != COUNTERS}
         return observed(named, at, following, datacenters, self.patience(interval))
@@ -134,13 +135,15 @@ class Sources:
         ]
         return replace(evidence, uses=uses, gaps=(*evidence.gaps, *gaps)) if gaps else evidence
 
-    def _proxy_is_gone(self, at: float, window: float) -> bool:
-        """Whether there is no proxy any more, and the counters show all that a proxy could show.
+    def _is_gone(self, source: str, at: float, window: float) -> bool:
+        """Whether a source reports no more, and the counters show all that it could show.
 
         In that case nodes counted all queries of the window, and these count for every keyspace.
         """
-        last, counters = self.of(PROXY).at, self.of(COUNTERS)
-        return last is not None and at - last >= window and counters.whole(at, window) and at >= counters.hold
+        evidence, counters = self.of(source), self.of(COUNTERS)
+        if evidence.at is None:
+            return not evidence.uses
+        return at - evidence.at >= window and counters.whole(at, window) and at >= counters.hold
 
     def plain(self) -> dict[str, dict[str, object]]:
         """All of it as plain values, by source."""

@@ -17,7 +17,7 @@ from ringcheck.agent.observed import counts_of
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
 from ringcheck.cli import run
-from ringcheck.config.values import Cluster, Observing, Webhook
+from ringcheck.config.values import Cluster, Observing, Prometheus, Webhook
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
 from ringcheck.core.levels import Following
@@ -189,6 +189,33 @@ def test_a_proxy_that_was_removed_is_forgotten() -> None:
         assert last.observed
         assert last.observed.unclear == ()
         assert "QUORUM -" not in watched_levels(last)
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_prometheus_that_was_removed_is_forgotten(read: bool) -> None:  # noqa: FBT001 - a case
+    """That is so if the configuration has none, once the counters are known for a window without it."""
+    with scene() as world:
+        observing = world.configured.observing
+        assert observing
+        assert world.watch.levels
+        world.poll()
+        if read:
+            world.watch.levels.sample(observing, {"x": (Use("orders", "dc1", Level.QUORUM), 1)}, "")
+            world.watch.levels.sample(observing, {"x": (Use("orders", "dc1", Level.QUORUM), 2)}, "")
+        else:
+            world.watch.levels.fail("refused")
+        while world.clock.time < 2_000_000_000 + WINDOW - 100:
+            last = world.poll(120)
+            assert last.observed
+            assert last.observed.unclear
+            assert ("QUORUM -" in watched_levels(last)) is read
+        last = world.poll(300)
+        assert last.observed
+        assert last.observed.unclear == ()
+        assert "QUORUM -" not in watched_levels(last)
+        asked = replace(observing, prometheus=Prometheus(url="http://127.0.0.1:9", query="q"))
+        sources = world.watch.levels.sources
+        assert sources.observed(world.clock.time, asked.following, ("dc1", "dc2"), asked.interval).unclear
 
 
 def test_a_node_that_does_not_answer_lowers_nothing() -> None:
