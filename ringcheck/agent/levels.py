@@ -144,10 +144,15 @@ class ClusterLevels:
         after = changed(before, found, at)
         self._sources = self._sources.with_current(after)
         self._found_at = at
-        if self._unsaved or before is None or (before.keyspaces, before.changes) != (after.keyspaces, after.changes):
+        if self._unsaved or before is None or _lasting(before) != _lasting(after):
             self._unsaved = False
             self._save(self._name, CURRENT, self._sources.plain_current())
         return after
+
+
+def _lasting(seen: Observed) -> tuple[object, ...]:
+    """What the state file keeps."""
+    return seen.keyspaces, seen.changes, seen.begun
 
 
 class LevelBook:

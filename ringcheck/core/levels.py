@@ -216,16 +216,20 @@ def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Polic
 
 
 def changed(before: Observed | None, after: Observed, at: float) -> Observed:
-    """The levels in use, with the changes since `before` and those earlier changes that are still shown."""
+    """The levels in use, with the changes since `before` and those earlier changes that are still shown.
+
+    The first level that is seen of a keyspace is no change, as long as there was no whole window without any.
+    """
+    begun = frozenset(name for name, used in after.keyspaces.items() if used or not after.unclear)
     if before is None:
-        return after
+        return replace(after, begun=begun)
     news = [change for change in before.changes if at - change.at < CHANGED]
     for keyspace in sorted({*before.keyspaces, *after.keyspaces}):
         was, now = (in_words(observed.of(keyspace)) for observed in (before, after))
-        if was not in {now, NONE}:
+        if was != now and (was != NONE or before.begun & {keyspace, EVERY}):
             news = [change for change in news if change.keyspace != keyspace]
             news.append(LevelChange(keyspace=keyspace, was=was, now=now, at=at))
-    return replace(after, changes=tuple(news))
+    return replace(after, changes=tuple(news), begun=before.begun | begun)
 
 
 def in_words(used: Iterable[Used]) -> str:

@@ -56,6 +56,7 @@ class Observed:
         scanned: datacenters in which clients made range scans, at levels that are not known; the default levels hold.
         unclear: what evidence is missing; empty if none is. If any is, the default levels hold in addition.
         changes: the last ones.
+        begun: keyspaces whose levels, or the lack of any, were known once: from then on each new level is a change.
     """
 
     keyspaces: Mapping[str, tuple[Used, ...]]
@@ -64,6 +65,7 @@ class Observed:
     scanned: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     changes: tuple[LevelChange, ...] = ()
+    begun: frozenset[str] = frozenset()
 
     def of(self, keyspace: str) -> tuple[Used, ...]:
         """The levels in use for a keyspace."""

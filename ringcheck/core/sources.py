@@ -157,6 +157,7 @@ class Sources:
             "keyspaces": {name: [list(used) for used in uses] for name, uses in seen.keyspaces.items()},
             "datacenters": list(seen.datacenters),
             "names": sorted(self.keyspaces),
+            "begun": sorted(seen.begun),
             "changes": [[change.keyspace, change.was, change.now, change.at] for change in seen.changes],
         }
 
@@ -197,4 +198,5 @@ def _current(values: Mapping[str, dict]) -> Observed:  # type: ignore[type-arg] 
             LevelChange(keyspace=str(name), was=str(was), now=str(now), at=float(at))
             for name, was, now, at in values["changes"]
         ),
+        begun=frozenset(map(str, values.get("begun", []))),
     )

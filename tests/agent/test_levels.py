@@ -264,6 +264,22 @@ def test_names_that_the_cluster_does_not_have_count_for_all(keyspace: str, datac
         assert again.sources.keyspaces == world.watch.levels.sources.keyspaces
 
 
+def test_a_level_after_none_is_a_change(tmp_path: Path) -> None:
+    """A restart of the agent makes no difference."""
+    clock, path = Clock(), tmp_path / "state.db"
+    first = recorded(path, clock)
+    with scene(first, clock) as world:
+        for _ in range(5):
+            last = world.poll(250)
+        assert notes(last, "level_changed") == []
+        assert first.stop(PATIENCE)
+        second = recorded(path, clock)
+        again = Scene(world.cluster, world.configured, second, clock)
+        again.query("dc1", "Write-ALL")
+        assert notes(again.poll(), "level_changed") == ["clients use ALL, before none"]
+        assert second.stop(PATIENCE)
+
+
 def test_client_datacenters_follow() -> None:
     """Once a whole window is known, a datacenter without clients is no longer watched."""
     with scene(policy=Policy((AUTO,), auto_datacenters=True)) as world:

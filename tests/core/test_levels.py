@@ -385,6 +385,22 @@ def test_a_change_is_news_for_a_day() -> None:
     assert (again.was, again.now) == ("QUORUM", "ONE")
 
 
+def test_only_the_first_level_that_is_seen_is_no_change() -> None:
+    """After levels in use, or a whole window without any, a level out of none is news."""
+    used = (Used("dc1", Level.ALL),)
+    unknown, idle = (Observed(keyspaces={EVERY: ()}, unclear=unclear) for unclear in (("a gap",), ()))
+    new = Observed(keyspaces={EVERY: used}, unclear=("a gap",))
+    first = changed(changed(None, unknown, NOW), new, NOW)
+    assert first.changes == ()
+    gone = changed(first, unknown, NOW)
+    assert [(change.was, change.now) for change in changed(gone, new, NOW + 90000).changes] == [("none", "ALL")]
+    started = changed(None, idle, NOW)
+    assert [(change.was, change.now) for change in changed(started, new, NOW).changes] == [("none", "ALL")]
+    named = replace(unknown, keyspaces={EVERY: (), "orders": used})
+    assert changed(changed(None, unknown, NOW), named, NOW).changes == ()
+    assert [change.keyspace for change in changed(started, named, NOW).changes] == ["orders"]
+
+
 # Verdict and gate
 
 ROWS = [[1, 2, 3, 4, 5, 6]] * 3
