@@ -14,6 +14,7 @@ import yaml
 
 from ringcheck.agent.service import Agent
 from ringcheck.config import load
+from ringcheck.core.levels import strictest
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
 from ringcheck.simulator.server import serve
 from tests.counterparts.daemon import await_, daemon, free_port, required
@@ -109,7 +110,9 @@ def watching(folder: Path, url: str) -> Iterator[tuple[EmbeddedCluster, Agent]]:
 
 
 def levels(reading: Reading | None, keyspace: str) -> list[str]:
-    return [str(used.level) for used in reading.observed.of(keyspace)] if reading and reading.observed else []
+    """The strictest levels in use; ONE is also that of control connections."""
+    seen = reading.observed if reading else None
+    return [str(used.level) for used in strictest(seen.of(keyspace))] if seen else []
 
 
 @pytest.mark.counterparts
