@@ -75,6 +75,7 @@ PREFLIGHT = {
 _PRINTABLE = {"type": "string", "maxLength": observed.LONGEST, "format": "printable"}
 OBSERVED = _object(
     ("counts",),
+    reporter=_PRINTABLE,
     counts={
         "type": "array",
         "maxItems": observed.MOST_COUNTS,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ringcheck.agent.clock import ClockWatch
 from ringcheck.core.levels import changed
 from ringcheck.core.observed import PATIENCE
-from ringcheck.core.sources import CURRENT, PROMETHEUS, PROXY, Sources, read_sources
+from ringcheck.core.sources import CURRENT, PROMETHEUS, PROXY, Sources, is_proxy, proxy_named, read_sources
 from ringcheck.core.usage import COUNTERS, Evidence, failed, noted, reported, sampled
 from ringcheck.core.usage_values import plain
 
@@ -97,12 +97,22 @@ class ClusterLevels:
             self._found_at = None
             self._unsaved = True
 
-    def report(self, observing: Observing, found: Mapping[Use, int]) -> None:
-        """Add the number of queries that a proxy has seen since its last report."""
+    def report(self, observing: Observing, found: Mapping[Use, int], reporter: str = "") -> None:
+        """Add the number of queries that a proxy has seen since its last report.
+
+        Args:
+            observing: of the cluster.
+            found: number of queries, by what they used.
+            reporter: name of the proxy; may be empty.
+        """
         with self._guard:
-            patience = self._sources.patience(observing.interval)[PROXY]
-            at, before = self._now(), self._sources.of(PROXY)
-            self._keep(PROXY, reported(before, found, at, observing.following.window, patience))
+            source, patience = proxy_named(reporter), self._sources.patience(observing.interval)[PROXY]
+            at, before = self._now(), self._sources.of(source)
+            self._keep(source, reported(before, found, at, observing.following.window, patience))
+
+    def proxies(self) -> dict[str, Evidence]:
+        """The evidence of proxies by source."""
+        return {name: evidence for name, evidence in self._sources.evidence.items() if is_proxy(name)}
 
     def sample(self, observing: Observing, series: Mapping[str, tuple[Use, int]], gap: str) -> None:
         """Add counters from Prometheus, and what is missing in them."""

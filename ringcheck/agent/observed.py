@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from ringcheck.agent.answers import agent_of, body_of, cluster_of, json_response
 from ringcheck.core.consistency import Level
+from ringcheck.core.sources import proxy_named
 from ringcheck.core.uses import MOST, QUERIED, Use
 from ringcheck.documents.levels import levels_document
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("keyspace", "datacenter", "level", "operation", "count")
 MOST_COUNTS = 500  # counts in one report, at most
+MOST_REPORTERS = 100  # names of proxies of a cluster
 MOST_USES = 20_000  # kept for a cluster, so that a faulty proxy can't fill the memory
 LONGEST = 64  # characters of a name
 
@@ -39,10 +41,15 @@ def levels(request: Request) -> Response:
 async def observed(request: Request) -> Response:
     """`POST /api/v1/clusters/NAME/observed`: how many queries a proxy has seen since its last report."""
     _, known, observing = _of(request)
-    found = counts_of(await body_of(request))
-    if len(known.sources.of("proxy").uses.keys() | found.keys()) > MOST_USES:
+    body = await body_of(request)
+    found, reporter = counts_of(body), _text(body, "reporter")
+    uses = {name: set(evidence.uses) for name, evidence in known.proxies().items()}
+    uses[proxy_named(reporter)] = uses.get(proxy_named(reporter), set()) | found.keys()
+    if len(uses) > MOST_REPORTERS:
+        raise HTTPException(413, f"more than {MOST_REPORTERS} reporters have reported")
+    if sum(map(len, uses.values())) > MOST_USES:
         raise HTTPException(413, f"more than {MOST_USES} different counts were reported")
-    known.report(observing, found)
+    known.report(observing, found, reporter)
     return Response(status_code=204)
 
 
@@ -67,9 +74,9 @@ def counts_of(body: dict[str, Any]) -> Counter[Use]:
         HTTPException: 400 with the first field that is unknown, missing or wrong: a report is accepted as a whole or
             refused.
     """
-    unknown = sorted(set(body) - {"counts"})
+    unknown = sorted(set(body) - {"counts", "reporter"})
     if unknown:
-        raise HTTPException(400, f"there is no field {unknown[0]!r} (known: counts)")
+        raise HTTPException(400, f"there is no field {unknown[0]!r} (known: counts, reporter)")
     rows = body.get("counts")
     if not isinstance(rows, list) or len(rows) > MOST_COUNTS:
         raise HTTPException(400, f"counts must be a list of at most {MOST_COUNTS} objects")

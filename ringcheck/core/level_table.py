@@ -24,7 +24,7 @@ class LevelRow:
         datacenter: the coordinators'.
         level: the consistency level.
         operation: read or write.
-        source: `counters`, `proxy` or `prometheus`.
+        source: `counters`, `prometheus`, `proxy`, or `proxy NAME`.
         queries: in the window.
         rate: queries per second, averaged over the time that is known; None if that time is too short.
         last: when it was seen last, in seconds of Unix time.

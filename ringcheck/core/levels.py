@@ -155,19 +155,27 @@ def _used(uses: Iterable[Use]) -> set[Used]:
 def _explained(used: Used, sources: Mapping[str, Evidence], at: float, window: float) -> bool:
     """Whether the queries at a level without a keyspace are those that another source has by keyspace."""
     length = part_length(window)
-    for evidence in sources.values():
-        others = [other for other in sources.values() if other is not evidence]
+    for name, evidence in sources.items():
+        others = [other for other_name, other in sources.items() if kind_of(other_name) != kind_of(name)]
         named = {use.datacenter for other in others for use in other.uses if use.keyspace and use.level is used.level}
         where = "" if "" in named else used.datacenter  # else a query would explain one of each datacenter
         whole = _by_part(evidence, Used(where, used.level), named=False)
         if not whole:
             continue
-        counts = [_by_part(other, Used(where, used.level), named=True) for other in others]
-        recent = ({start: n for start, n in found.items() if start > at - window - length} for found in counts)
+        counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+        for other_name, other in sources.items():
+            if kind_of(other_name) != kind_of(name):  # proxies see different queries, which add up
+                counts[kind_of(other_name)].update(_by_part(other, Used(where, used.level), named=True))
+        recent = [{part: n for part, n in found.items() if part > at - window - length} for found in counts.values()]
         most = max((_comparable(found, whole, evidence.known_span(window), length) for found in recent), default=0)
         if most < EXPLAINED * max(1, whole.total()):
             return False
     return True
+
+
+def kind_of(source: str) -> str:
+    """The source without the name of a proxy."""
+    return source.partition(" ")[0]
 
 
 def _by_part(evidence: Evidence, used: Used, *, named: bool) -> Counter[int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
-from ringcheck.core.levels import observed
+from ringcheck.core.levels import kind_of, observed
 from ringcheck.core.observed import PATIENCE, LevelChange, Observed, Used
 from ringcheck.core.usage import COUNTERS, Evidence, clock_set, merged, resumed
 from ringcheck.core.usage_values import plain, read_plain
@@ -25,6 +25,16 @@ CURRENT = "levels"  # the levels in use, kept with the sources: a change is a di
 PROXY_SECONDS = 3600.0  # the longest time between two reports of a proxy that does not count as a gap
 LONGEST = 64  # characters of a name in a text
 _NONE = Evidence()
+
+
+def proxy_named(reporter: str) -> str:
+    """The source of a proxy: several that report different queries have a name each, and one may have none."""
+    return f"{PROXY} {reporter}" if reporter else PROXY
+
+
+def is_proxy(source: str) -> bool:
+    """Whether a source is a proxy, of whatever name."""
+    return kind_of(source) == PROXY
 
 
 def expected_sources(interval: float) -> tuple[str, ...]:
@@ -105,12 +115,14 @@ class Sources:
         others = [name for name, evidence in named.items() if name != COUNTERS and evidence.uses]
         if others and self.of(COUNTERS).never:
             del named[COUNTERS]
-        for name in (PROXY,) if interval else (PROXY, PROMETHEUS):
-            if self._is_gone(name, at, following.window):
-                named.pop(name, None)
+        for name in list(named):
+            ends = is_proxy(name) or (name == PROMETHEUS and not interval)
+            if ends and self._is_gone(name, at, following.window):
+                del named[name]
         # Nodes report their own datacenter: what only they name is one that was removed.
         named |= {name: self._located(named[name], datacenters) for name in named if name != COUNTERS}
-        return observed(named, at, following, datacenters, self.patience(interval))
+        patience = self.patience(interval) | {name: PROXY_SECONDS for name in named if is_proxy(name)}
+        return observed(named, at, following, datacenters, patience)
 
     def _located(self, evidence: Evidence, datacenters: Sequence[str]) -> Evidence:
         """The evidence with an empty name for each datacenter and keyspace that the cluster does not have, and a gap.

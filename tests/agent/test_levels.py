@@ -191,6 +191,19 @@ def test_a_proxy_that_was_removed_is_forgotten() -> None:
         assert "QUORUM -" not in watched_levels(last)
 
 
+def test_each_proxy_with_a_name_is_a_source_of_its_own() -> None:
+    """The silence of one is seen while another reports: its level stays."""
+    clock, observing = Clock(), Observing(following=Following(window=20 * WINDOW))
+    known = LevelBook(clock=clock).of(NAME)
+    known.report(observing, {Use("orders", "dc1", Level.QUORUM): 1}, "east")
+    for _ in range(30):
+        known.report(observing, {Use("orders", "dc1", Level.LOCAL_ONE): 1}, "west")
+        clock.time += WINDOW
+    seen = known.sources.observed(clock.time, observing.following, ("dc1", "dc2"), 0)
+    assert "proxy east: nothing was read for 8 h" in seen.unclear
+    assert {used.level for used in seen.of("orders")} == {Level.QUORUM, Level.LOCAL_ONE}
+
+
 @pytest.mark.parametrize("read", [True, False])
 def test_a_prometheus_that_was_removed_is_forgotten(read: bool) -> None:  # noqa: FBT001 - a case
     """That is so if the configuration has none, once the counters are known for a window without it."""
@@ -505,6 +518,27 @@ def test_a_proxy_reports_by_keyspace(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert world.post("/api/v1/clusters/other/observed", {}).status_code == 404
 
 
+def test_reporters_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its evidence; their number is limited, as that of their counts."""
+    monkeypatch.setattr("ringcheck.agent.observed.MOST_REPORTERS", 2)
+    monkeypatch.setattr("ringcheck.agent.observed.MOST_USES", 3)
+    counts = [{"level": level, "count": 1} for level in ("ONE", "TWO", "ALL")]
+    with watched(tmp_path, observed={"every": "1s", "window": "1h"}) as world:
+
+        def post(number: int, **fields: object) -> tuple[int, str]:
+            answer = world.post("/api/v1/clusters/NAME/observed", {"counts": counts[:number], **fields})
+            return answer.status_code, answer.json()["error"] if answer.content else ""
+
+        assert post(1, reporter=1) == (400, "reporter must be a text of at most 64 characters")
+        assert post(1, reporter="east") == (204, "")
+        assert post(1, reporter="east") == (204, "")
+        assert post(3) == (413, "more than 3 different counts were reported")
+        assert post(2) == (204, "")
+        assert post(1, reporter="west") == (413, "more than 2 reporters have reported")
+        document = world.get("/api/v1/clusters/NAME/levels").json()
+        assert sorted(use["source"] for use in document["uses"]) == ["proxy", "proxy", "proxy east"]
+
+
 def test_observations_need_a_use(tmp_path: Path) -> None:
     """A cluster whose levels do not follow the queries refuses observations, since they would have no effect."""
     with watched(tmp_path) as world:
@@ -520,7 +554,7 @@ GOOD = {"level": "ONE", "count": 1}
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ({"count": []}, "there is no field 'count' (known: counts)"),
+        ({"count": []}, "there is no field 'count' (known: counts, reporter)"),
         ({}, "counts must be a list"),
         ({"counts": [GOOD] * 501}, "counts must be a list of at most 500"),
         ({"counts": [GOOD | {"dc": "dc1"}]}, "each of counts is an object with"),

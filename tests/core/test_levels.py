@@ -59,7 +59,7 @@ def use(text: str, keyspace: str = "", operation: str = "read") -> Use:
 
 
 def of(*sources: Evidence, least: int = 1) -> Observed:
-    named = {f"source {number}": source for number, source in enumerate(sources)}
+    named = {f"source{number}": source for number, source in enumerate(sources)}
     return observed(named, NOW, Following(window=WINDOW, least=least), DCS)
 
 
@@ -193,7 +193,7 @@ def test_a_datacenter_with_reads_at_one_alone_keeps_its_default_level() -> None:
 def test_without_a_whole_window_the_stricter_of_both_holds() -> None:
     """The default levels apply beside those in use; without any evidence they apply alone."""
     seen = of(evidence({use("dc1 ONE"): 1, use("dc2 LOCAL_QUORUM"): 1}, whole=False))
-    assert seen.unclear == ("source 0: 60 s of 7 days are known",)
+    assert seen.unclear == ("source0: 60 s of 7 days are known",)
     assert watched(followed(AUTO, "orders", seen)) == [
         "CRITICAL LOCAL_ONE dc1 dc2",
         "CRITICAL LOCAL_QUORUM dc2",
@@ -314,6 +314,17 @@ def test_a_source_explains_none_of_its_own_queries() -> None:
     assert levels(of(spans), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
     counters = evidence({use("dc1 QUORUM"): 1005})
     assert levels(of(counters, spans), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
+
+
+def test_proxies_explain_together() -> None:
+    """Each sees other queries; none explains those that another one has without a keyspace."""
+    half = evidence({use("dc1 QUORUM", "orders"): 500, use("dc1 ONE", "clicks"): 1})
+    both = {"counters": evidence({use("dc1 QUORUM"): 1000}), "proxy east": half, "proxy west": half}
+    assert levels(observed(both, NOW, FOLLOWING, DCS), "clicks") == ["dc1 ONE"]
+    both["proxy west"] = evidence({use("dc1 QUORUM"): 500})
+    assert levels(observed(both, NOW, FOLLOWING, DCS), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
+    del both["counters"]
+    assert levels(observed(both, NOW, FOLLOWING, DCS), "clicks") == ["dc1 ONE", "dc1 QUORUM"]
 
 
 def parts(text: str, keyspace: str, *counts: int) -> dict[Use, Seen]:
