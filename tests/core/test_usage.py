@@ -205,6 +205,12 @@ def test_a_longer_window_begins_where_the_shorter_one_did() -> None:
     assert noted(seen, [node(Write__ALL=1)], at, DAY / 2).whole(at, DAY / 2)
 
 
+@pytest.mark.parametrize(("value", "scans"), [(None, {}), (5.0, {"": 5.0}), ({"dc1": 5}, {"dc1": 5.0})])
+def test_an_older_document_has_scans_of_no_known_datacenter(value: object, scans: dict[str, float]) -> None:
+    """They may have been in any datacenter."""
+    assert read_plain(plain(Evidence()) | {"scans": value}).scans == scans
+
+
 def test_an_older_document_shows_how_long_its_window_was() -> None:
     """The counts that it kept reach back almost as far."""
     seen = after((0, [node()]))
