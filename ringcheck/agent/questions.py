@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.assess import Question, assess
-from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
 
 if TYPE_CHECKING:
@@ -40,5 +39,5 @@ def judged(
 
 def policy_for(reading: Reading | None, cluster: Cluster, datacenters: tuple[str, ...] = ()) -> Policy:
     """A cluster's policy with the levels that its clients use, and with other client datacenters if any are given."""
-    policy = with_observed(cluster.policy, reading.observed if reading else None, "the first poll is under way")
+    policy = cluster.policy_with(reading.observed if reading else None, "the first poll is under way")
     return replace(policy, client_datacenters=datacenters) if datacenters else policy

@@ -24,7 +24,6 @@ from ringcheck.agent.judging import Given, Judging
 from ringcheck.agent.levels import LevelBook, levels_of
 from ringcheck.agent.polls import InThread
 from ringcheck.agent.prometheus import follow
-from ringcheck.core.levels import with_observed
 from ringcheck.core.maintenance import Maintenance
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.timing import step
@@ -280,7 +279,7 @@ class Watch:
         observed = self._observed(seen)
         self._judging.look(seen)
         given = Given(
-            policy=with_observed(self.cluster.policy, observed),
+            policy=self.cluster.policy_with(observed, "nothing records them"),
             maintenance=maintenance,
             lasting=self._recorder.overdue(self.cluster, seen) if self._recorder else (),
             holders=holders,

@@ -1,7 +1,7 @@
 """The levels that clients use, for commands that poll by themselves: what the agent's state file knows of them.
 
-A command sees a cluster once, and so no queries. Without the evidence of an agent it uses the default levels, and the
-verdict says so.
+A command sees a cluster once, and so no queries. Without the evidence of an agent the verdict uses the default levels
+and says so, and the gate does not know what a stop may take (`levels_unclear`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ringcheck.core.levels import with_observed
 from ringcheck.core.sources import read_sources
 from ringcheck.errors import RingcheckError
 
@@ -24,19 +23,19 @@ def observed_policy(cluster: Cluster, state: str | None) -> Policy:
 
     Args:
         cluster: whose policy or gate depends on them.
-        state: path of the agent's state file; None if none is configured, or it says nothing of this snapshot.
+        state: path of the agent's state file; None if none is configured.
     """
     observing = cluster.observing
     if state is None or observing is None:
-        return with_observed(cluster.policy, None, "no state file of an agent is configured")
+        return cluster.policy_with(None, "no state file of an agent is configured")
     from ringcheck.history.reader import evidence
 
     try:
         sources = read_sources(evidence(Path(state), cluster.name))
     except RingcheckError as error:
-        return with_observed(cluster.policy, None, str(error))
+        return cluster.policy_with(None, str(error))
     if sources.current is None:
-        return with_observed(cluster.policy, None, f"{state} has no evidence of {cluster.name}")
+        return cluster.policy_with(None, f"{state} has no evidence of {cluster.name}")
     datacenters = sources.current.datacenters
     seen = sources.observed(time.time(), observing.following, datacenters, observing.interval)
-    return with_observed(cluster.policy, seen)
+    return cluster.policy_with(seen, "")

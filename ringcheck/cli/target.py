@@ -243,10 +243,12 @@ class ChosenCluster:
         from ringcheck.core.policy import Policy
 
         policy = self.configured.policy if self.configured else Policy()
-        if self.configured and self.configured.observing:
+        if self.configured and self.target.from_:
+            policy = self.configured.policy_with(None, "a recorded snapshot does not show them")
+        elif self.configured and self.configured.observing:
             from ringcheck.cli.following import observed_policy
 
-            policy = observed_policy(self.configured, None if self.target.from_ else self.state)
+            policy = observed_policy(self.configured, self.state)
         return replace(policy, client_datacenters=self.target.dc) if self.target.dc else policy
 
     def gate(self) -> Gate:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ringcheck.core.events import EVENTS
 from ringcheck.core.gate import Gate
-from ringcheck.core.levels import Following
+from ringcheck.core.levels import Following, with_observed
 from ringcheck.core.overdue import TimeLimits
 from ringcheck.core.policy import Policy
 from ringcheck.errors import ConfigError
@@ -15,6 +15,7 @@ from ringcheck.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ringcheck.core.observed import Observed
     from ringcheck.core.ring import Replication
     from ringcheck.http.tls import Tls
     from ringcheck.jolokia.settings import JolokiaSettings
@@ -203,6 +204,15 @@ class Cluster:
     def observing(self) -> Observing | None:
         """How ringcheck finds out which levels clients use; None if nothing depends on it."""
         return self.observed or (Observing() if self.policy.follows else None)
+
+    def policy_with(self, seen: Observed | None, why: str) -> Policy:
+        """The policy with the levels in use.
+
+        Args:
+            seen: the levels in use; None if nothing is known of them.
+            why: why nothing is known of them.
+        """
+        return with_observed(self.policy, seen, why if self.observing else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -329,7 +329,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.OK,
             meaning="Part of the window is not known, so the default levels apply in addition to those in use.",
             next_step="Wait for the rest of the window, or make the named sources readable.",
-            gate="note",
+            gate="judged",
         ),
     ),
     "Restarts under way": (

@@ -212,10 +212,10 @@ def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Polic
     Args:
         policy: of a cluster.
         seen: the levels in use; None if nothing is known of them.
-        why: why nothing is known of them; may be empty.
+        why: why nothing is known of them; empty if nothing depends on them.
     """
     if seen is None:
-        return replace(policy, unobserved=why) if policy.follows else policy
+        return replace(policy, unobserved=why)
     clients = seen.clients if policy.auto_datacenters else policy.client_datacenters
     return replace(policy, observed=seen, client_datacenters=clients)
 

@@ -257,7 +257,7 @@ class Policy:
         authenticates: whether clients log in; None to follow what the nodes show.
         auto_datacenters: whether `client_datacenters` follow the queries.
         observed: the levels in use; None if nothing is known of them.
-        unobserved: why nothing is known of them; may be empty.
+        unobserved: why nothing is known of them; empty if they are known, or nothing depends on them.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -271,6 +271,11 @@ class Policy:
     def follows(self) -> bool:
         """Whether anything in it follows the queries."""
         return self.auto_datacenters or any(rule.auto for rule in self.rules)
+
+    @property
+    def blind(self) -> bool:
+        """Whether something depends on the levels in use, and nothing is known of them."""
+        return not self.observed.known if self.observed else self.follows or bool(self.unobserved)
 
     def rule(self, keyspace: str, *, authenticates: bool, named: bool = False, auth: Rule | None = None) -> Rule:
         """The rule for a keyspace.

@@ -269,6 +269,14 @@ _KINDS = (
         lifts_when="it can be read",
     ),
     ReasonKind(
+        code="levels_unclear",
+        answer="unknown",
+        meaning="Levels follow the queries (`auto` or `observed` in the configuration), and nothing is known of the "
+        "levels that clients use. A note if they are known for a part of the window: the gate keeps those that were "
+        "seen in it.",
+        lifts_when="an agent has seen queries for some time, and its state file can be read",
+    ),
+    ReasonKind(
         code="structurally_unavailable",
         answer="safe",
         meaning="Ranges can never be served at the level; no stop makes it worse.",

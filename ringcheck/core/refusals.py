@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.assess import contradictions, of_logins
 from ringcheck.core.endpoint import has_port, ip_of
 from ringcheck.core.gaps import gaps
+from ringcheck.core.level_findings import unclear_levels
 from ringcheck.core.policy import Severity
 from ringcheck.core.reasons import reason
 from ringcheck.core.schemas import of_schemas
@@ -42,6 +43,7 @@ def refusals(scope: Scope, *, judged: bool, settle: float, leased: frozenset[int
         yield from _of_finding(finding)
     if evidence.usable and not judged:
         yield _nothing_to_judge(scope)
+    yield from unclear_levels(scope.policy, snapshot.cluster)
     yield from _young(scope, settle, leased)
     if evidence.usable and not any(view.schema_version for view in evidence.usable):
         text = "not known whether the nodes agree on the schema"

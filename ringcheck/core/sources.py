@@ -122,7 +122,8 @@ class Sources:
         # Nodes report their own datacenter: what only they name is one that was removed.
         named |= {name: self._located(named[name], datacenters) for name in named if name != COUNTERS}
         patience = self.patience(interval) | {name: PROXY_SECONDS for name in named if is_proxy(name)}
-        return observed(named, at, following, datacenters, patience)
+        known = any(_shows(evidence, at, following.window) for evidence in named.values())
+        return replace(observed(named, at, following, datacenters, patience), known=known)
 
     def _located(self, evidence: Evidence, datacenters: Sequence[str]) -> Evidence:
         """The evidence with an empty name for each datacenter and keyspace that the cluster does not have, and a gap.
@@ -177,6 +178,12 @@ class Sources:
 def _own(keyspace: str) -> bool:
     """Whether no replica of clients' data is needed: the name is missing, or that of a keyspace of Cassandra."""
     return keyspace in {"", "system"} or keyspace.startswith("system_")
+
+
+def _shows(evidence: Evidence, at: float, window: float) -> bool:
+    """Whether a source shows anything of the window: queries, or some time in which it would have shown them."""
+    last = evidence.at
+    return last is not None and at - last < window and (bool(evidence.uses) or evidence.known(last, window) > 0)
 
 
 def read_sources(documents: Mapping[str, object]) -> Sources:

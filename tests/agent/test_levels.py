@@ -14,12 +14,13 @@ from starlette.exceptions import HTTPException
 from ringcheck.agent import levels
 from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.observed import counts_of
+from ringcheck.agent.questions import policy_for
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
 from ringcheck.cli import run
 from ringcheck.config.values import Cluster, Observing, Prometheus, Webhook
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Gate
+from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
@@ -170,6 +171,28 @@ def test_a_lost_level_that_is_used_is_critical_and_the_gate_keeps_it() -> None:
         assert far.address in reading.restart_safe
         world.cluster.down(other.index, instant=True)
         assert severity(world.poll()) is Severity.CRITICAL
+
+
+@pytest.mark.parametrize("policy", [Policy((AUTO,)), Policy()])
+def test_the_gate_waits_for_the_first_evidence(policy: Policy) -> None:
+    """One reading of the counters shows no query. This also holds if no rule is `auto` but `observed` is configured."""
+
+    def answer(reading: Reading | None) -> tuple[str, bool]:
+        decision = Gatekeeper(seen, policy_for(reading, world.configured), world.configured.gate).decide([node])
+        [reason] = [reason for reason in decision.reasons if reason.code == "levels_unclear"]
+        return decision.decision, reason.blocks
+
+    with scene(policy=policy) as world:
+        first = world.poll()
+        assert first.verdict
+        seen, node = first.verdict.snapshot, world.nodes("dc1")[0].address
+        assert answer(None) == ("unknown", True)
+        assert answer(first) == ("unknown", True)
+        assert first.restart_safe == frozenset()
+        second = world.poll()
+        assert answer(second) == ("safe", False)
+        assert second.restart_safe
+        assert node in second.restart_safe
 
 
 def test_a_proxy_that_was_removed_is_forgotten() -> None:

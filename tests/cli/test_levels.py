@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +28,6 @@ from tests.schemas import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ringcheck.core.ring import Snapshot
 
@@ -50,15 +50,20 @@ def seen(at: float, **counts: int) -> Snapshot:
     return replace(snapshot, requests=requests)
 
 
+def polling(monkeypatch: pytest.MonkeyPatch, *down: str) -> None:
+    """Let every poll show the article's cluster with these nodes down."""
+
+    @contextmanager
+    def polls(_: ChosenCluster, **_options: bool) -> Iterator[Callable[[], Snapshot]]:
+        yield lambda: article.snapshot(down)
+
+    monkeypatch.setattr(ChosenCluster, "polls", polls)
+
+
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cluster with `auto` levels, two of three nodes down, and evidence for a complete window in the state file."""
-
-    @contextmanager
-    def polls(_: ChosenCluster) -> Iterator[Callable[[], object]]:
-        yield lambda: article.snapshot(["10.0.0.1", "10.0.0.2"])
-
-    monkeypatch.setattr(ChosenCluster, "polls", polls)
+    polling(monkeypatch, "10.0.0.1", "10.0.0.2")
     clock, now = [time.time() - WINDOW - 120], time.time()
     with closing(database.connected(tmp_path / "state.db")) as connection:
 
@@ -139,11 +144,14 @@ def test_check_uses_the_evidence_of_the_state_file(config: Path, capsys: pytest.
     assert "unavailable at LOCAL_QUORUM in dc1" in check(capsys, config, 2)
 
 
-@pytest.mark.parametrize("broken", ["not configured", "missing", "of another cluster"])
-def test_check_without_evidence_uses_the_default_levels(
-    broken: str, config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The output says so, with the reason."""
+WHY = {
+    "not configured": "no state file of an agent is configured",
+    "missing": "state.db can't be read: No such file or directory",
+    "of another cluster": "state.db has no evidence of blogs",
+}
+
+
+def without_evidence(config: Path, broken: str) -> None:
     state = config.parent / "state.db"
     if broken == "not configured":
         config.write_text(config.read_text().replace("agent: {state: state.db}\n", ""))
@@ -153,13 +161,50 @@ def test_check_without_evidence_uses_the_default_levels(
         with closing(database.connected(state)) as connection:
             connection.execute("DELETE FROM evidence")
             connection.commit()
-    text = check(capsys, config, 1)
-    why = {
-        "not configured": "no state file of an agent is configured",
-        "missing": "state.db can't be read: No such file or directory",
-        "of another cluster": "state.db has no evidence of blogs",
-    }[broken]
-    assert f"{why}; the default levels hold" in text
+
+
+@pytest.mark.parametrize("broken", WHY)
+def test_check_without_evidence_uses_the_default_levels(
+    broken: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The output says so, with the reason."""
+    without_evidence(config, broken)
+    assert f"{WHY[broken]}; the default levels hold" in check(capsys, config, 1)
+
+
+@pytest.mark.parametrize("broken", WHY)
+@pytest.mark.parametrize("follows", ["monitor: {keyspaces: blog_3, critical: auto, warning: auto}", "observed: {}"])
+def test_the_gate_of_commands_needs_evidence(
+    follows: str, broken: str, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes that are up must not stop while it is not known which levels clients use; --allow lifts the reason."""
+    polling(monkeypatch)
+    config.write_text(
+        config.read_text().replace(
+            "monitor: {keyspaces: blog_3, critical: auto, warning: auto}", f"gate: {{accept: [blog_1]}}\n    {follows}"
+        )
+    )
+    without_evidence(config, broken)
+    options = ["-C", str(config), "--cluster", "blogs"]
+    why = f"the levels that clients use are not known: {config.parent if 'state.db' in WHY[broken] else ''}"
+    for command in (["preflight", *options, "10.0.0.1"], ["plan", *options]):
+        assert run(command) == 3
+        shown = capsys.readouterr().out
+        assert why in shown
+        assert WHY[broken] in shown
+        assert run([*command, "--allow", "levels_unclear"]) == 0
+        assert "levels_unclear" in capsys.readouterr().out
+    assert run(["nodes", "-C", str(config), "--cluster", "blogs", "--format", "json"]) == 0
+    assert {node["stop"]["decision"] for node in json.loads(capsys.readouterr().out)["nodes"]} == {"unknown"}
+
+
+def test_a_recording_shows_no_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The levels of today are not those of the recording."""
+    config = tmp_path / "ringcheck.yaml"
+    config.write_text("clusters: {blogs: {jolokia: {contact_points: [127.0.0.1]}, observed: {}}}\n")
+    recording = str(Path(__file__).parent.parent / "snapshots" / "article-one-down.json")
+    assert run(["preflight", "-C", str(config), "--from", recording, "--accept", "blog_1", "10.0.0.1"]) == 3
+    assert "are not known: a recorded snapshot does not show them" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.observed import Observed
+from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.core.ring import Pending, Problem, Snapshot, View
 from ringcheck.errors import UsageError
@@ -605,3 +607,51 @@ def test_coordinators_of_several_releases_repeat_no_reason() -> None:
         about = [(reason.code, reason.keyspaces, reason.level, reason.datacenter) for reason in reasons]
         assert len(set(about)) == len(about)
         assert "would_be_at_minimum" in {reason.code for reason in reasons}
+
+
+FOLLOWING = Policy(
+    (Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), auto=frozenset({"critical"})),), unobserved="no file"
+)
+FIRST = Observed(keyspaces={}, unclear=("counters: 0 s of 7 days are known",), known=False)
+
+
+@pytest.mark.parametrize(
+    ("policy", "why"),
+    [
+        (FOLLOWING, "no file"),
+        (replace(FOLLOWING, unobserved=""), "no evidence was collected"),
+        (Policy(unobserved="no file"), "no file"),  # `observed:` without `auto`
+        (Policy(auto_datacenters=True, unobserved="no file"), "no file"),
+        (replace(FOLLOWING, observed=FIRST), "counters: 0 s of 7 days are known"),
+        (Policy(observed=FIRST), "counters: 0 s of 7 days are known"),
+    ],
+)
+def test_levels_that_are_not_known_block(policy: Policy, why: str) -> None:
+    """Clients may use a level that the stop takes; every question to the gate gets this answer."""
+    gate = Gate(accept=("blog_1",))
+    asked = Gatekeeper(article.snapshot(), policy, gate)
+    decision = asked.decide(["10.0.0.1"])
+    text = f"the levels that clients use are not known: {why}"
+    assert (decision.decision, blocking(decision)) == ("unknown", ["levels_unclear"])
+    assert decision.reasons[0].summary == text
+    assert asked.safe_nodes() == frozenset()
+    assert [reason.code for reason in asked.obstacles()] == ["levels_unclear"]
+    planned = plan(article.snapshot(), policy, gate)
+    assert (planned.batches, len(planned.refused), planned.unknown) == ((), 3, True)
+    allowed = Gatekeeper(article.snapshot(), policy, gate.asked(allow=["levels_unclear"]))
+    assert allowed.decide(["10.0.0.1"]).decision == "safe"
+    assert allowed.safe_nodes() == {"10.0.0.1", "10.0.0.2", "10.0.0.3"}
+
+
+def test_levels_that_are_known_in_part_are_a_note() -> None:
+    """Levels that clients used in the known part of the window are kept."""
+    partly = Observed(keyspaces={}, unclear=("counters: 90 s of 7 days are known",))
+    decision = Gatekeeper(article.snapshot(), replace(FOLLOWING, observed=partly), Gate()).decide(["10.0.0.1"])
+    text = "the levels that clients use are not fully known: counters: 90 s of 7 days are known"
+    assert ("levels_unclear", False, text) in summaries(decision)
+
+
+def test_levels_that_nothing_follows_need_no_evidence() -> None:
+    """Without `auto` and `observed` in the configuration nobody looks for the levels in use."""
+    decision = Gatekeeper(article.snapshot(), Policy(), Gate()).decide(["10.0.0.1"])
+    assert "levels_unclear" not in {reason.code for reason in decision.reasons}

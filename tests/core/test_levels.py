@@ -26,7 +26,8 @@ from ringcheck.core.levels import (
 from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.core.ring import Pending, Replication, Ring
-from ringcheck.core.usage import Evidence, Reading, Seen, part_length
+from ringcheck.core.sources import Sources
+from ringcheck.core.usage import TOO_OLD, Evidence, Reading, Seen, part_length
 from ringcheck.core.uses import QUERIED, Use
 from tests.core.clusters import address, nodes, ring, snapshot
 from tests.core.test_range_healths import LAYOUT, SPACE
@@ -500,3 +501,36 @@ def test_a_level_that_can_never_be_served_hides_no_other(replication: str) -> No
     keeper = Gatekeeper(snapshot(SIX, rings), rules, Gate(level=Level.LOCAL_ONE, settle=0))
     assert keeper.decide([address(1), address(2)]).decision == "unsafe"
     assert keeper.decide([address(4), address(5)]).decision == "safe"
+
+
+ONE_READING = Evidence(at=100.0, readings={"a": Reading(at=100.0, since=100.0)})
+TWO_READINGS = Evidence(at=100.0, readings={"a": Reading(at=100.0, since=40.0)})
+
+
+@pytest.mark.parametrize(
+    ("evidence", "at", "known"),
+    [
+        ({}, 100.0, False),
+        ({"counters": ONE_READING}, 100.0, False),
+        ({"counters": ONE_READING}, 160.0, False),  # time alone shows nothing
+        ({"counters": TWO_READINGS}, 100.0, True),
+        ({"counters": TWO_READINGS}, 1099.0, True),
+        ({"counters": TWO_READINGS}, 1100.0, False),  # an agent that has been off for a whole window
+        ({"counters": Evidence(at=100.0, gaps=(f"a: {TOO_OLD}",))}, 100.0, False),
+        ({"counters": ONE_READING, "proxy": Evidence(at=100.0, since=100.0)}, 100.0, False),
+        ({"counters": ONE_READING, "proxy": Evidence(at=100.0, since=40.0)}, 100.0, True),
+        (
+            {"proxy": Evidence(at=100.0, since=100.0, uses={Use("", "dc1", Level.ONE, "read"): Seen(100.0)})},
+            100.0,
+            True,
+        ),
+    ],
+)
+def test_nothing_is_known_until_a_source_shows_a_part_of_the_window(
+    evidence: dict[str, Evidence],
+    at: float,
+    known: bool,  # noqa: FBT001 - of the table
+) -> None:
+    """One reading of counters shows no query; two show those between them."""
+    seen = Sources(evidence=evidence).observed(at, Following(window=1000.0), ["dc1"], 0.0)
+    assert seen.known is known
