@@ -306,7 +306,7 @@ class Cluster:
         seen = chosen.snapshot()
         wanted = members(seen, _several(nodes), rack, chosen.target.dc)
         gate = wishes.of(chosen.gate())
-        return planning.plan(seen, chosen.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
+        return planning.plan(seen, chosen.policy(seen), gate, nodes=wanted, max_batch=max_batch, by=by)
 
 
 def _observer(view: str) -> str:

@@ -162,7 +162,7 @@ class ClusterLevels:
 
 def _lasting(seen: Observed) -> tuple[object, ...]:
     """What the state file keeps."""
-    return seen.keyspaces, seen.changes, seen.begun
+    return seen.keyspaces, seen.datacenters, seen.changes, seen.begun
 
 
 class LevelBook:

@@ -154,7 +154,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
 def _polled(cluster: ChosenCluster, warning: str | None, critical: str | None) -> Verdict:
     from ringcheck.core.assess import Question
 
-    return cluster.verdict(Question(), _policy(cluster.policy(), warning, critical))
+    return cluster.verdict(Question(), lambda policy: _policy(policy, warning, critical))
 
 
 def _policy(policy: Policy, warning: str | None, critical: str | None) -> Policy:

@@ -16,16 +16,21 @@ from ringcheck.errors import RingcheckError
 if TYPE_CHECKING:
     from ringcheck.config.values import Cluster
     from ringcheck.core.policy import Policy
+    from ringcheck.core.ring import Snapshot
 
 
-def observed_policy(cluster: Cluster, state: str | None) -> Policy:
+def observed_policy(cluster: Cluster, state: str | None, seen: Snapshot, *, recorded: bool = False) -> Policy:
     """The policy of a cluster with the levels in use.
 
     Args:
         cluster: whose policy or gate depends on them.
         state: path of the agent's state file; None if none is configured.
+        seen: the snapshot that is judged. Its datacenters count: the state file may have older ones.
+        recorded: whether it is a recorded snapshot, of whose time the state file shows nothing.
     """
     observing = cluster.observing
+    if recorded:
+        return cluster.policy_with(None, "a recorded snapshot does not show them")
     if state is None or observing is None:
         return cluster.policy_with(None, "no state file of an agent is configured")
     from ringcheck.history.reader import evidence
@@ -34,8 +39,7 @@ def observed_policy(cluster: Cluster, state: str | None) -> Policy:
         sources = read_sources(evidence(Path(state), cluster.name))
     except RingcheckError as error:
         return cluster.policy_with(None, str(error))
-    if sources.current is None:
+    if not sources.evidence:
         return cluster.policy_with(None, f"{state} has no evidence of {cluster.name}")
-    datacenters = sources.current.datacenters
-    seen = sources.observed(time.time(), observing.following, datacenters, observing.interval)
-    return cluster.policy_with(seen, "")
+    found = sources.observed(time.time(), observing.following, seen.datacenters, observing.interval)
+    return cluster.policy_with(found, "")

@@ -63,7 +63,7 @@ def nodes(  # noqa: PLR0913, PLR0917 - one argument an option
     cluster = target.choose()
     leases = cluster.maintenance()
     seen = cluster.snapshot(streams=True)
-    verdict = assess(seen, cluster.policy(), Question(), leases())
+    verdict = assess(seen, cluster.policy(seen), Question(), leases())
     verdict, notes = _dated(verdict, cluster, state)
     chosen = _chosen(seen, names, datacenters, rack)
     stops, refusal = _stops(cluster, seen, chosen)
@@ -103,7 +103,7 @@ def _stops(
     try:
         holders = cluster.holders(seen)
         recorded = cluster.recorded
-        keeper = Gatekeeper(seen, cluster.policy(), cluster.gate(), holders, recorded=recorded)
+        keeper = Gatekeeper(seen, cluster.policy(seen), cluster.gate(), holders, recorded=recorded)
         return stop_answers(keeper, addresses), ""
     except RingcheckError as error:
         return None, str(error)

@@ -54,7 +54,7 @@ def plan(  # noqa: PLR0913, PLR0917 - one argument an option
     cluster = target.choose()
     seen = cluster.snapshot()
     wanted = members(seen, nodes, rack, target.dc)
-    batches = core.plan(seen, cluster.policy(), gate, nodes=wanted, max_batch=max_batch, by=by)
+    batches = core.plan(seen, cluster.policy(seen), gate, nodes=wanted, max_batch=max_batch, by=by)
     shown = report.render(batches, colour=colours(), width=columns(), options=repeated(roll))
     click.echo(json.dumps(plan_document(batches), indent=2) if format_ == "json" else shown)
     return _exit_code(batches)

@@ -151,5 +151,5 @@ class Readings:
         candidates = self.choose(seen)
         leases = self.cluster.leases(seen) if self.holders is None else PlacedLeases(tuple(self.holders))
         holders = counted(leases.holders, candidates, self.action)
-        keeper = Gatekeeper(seen, self.cluster.policy(), self.gate, holders, recorded=self._recorded)
+        keeper = Gatekeeper(seen, self.cluster.policy(seen), self.gate, holders, recorded=self._recorded)
         return leases.required(keeper.decide(candidates, self.action, self.newcomer))

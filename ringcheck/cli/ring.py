@@ -50,7 +50,7 @@ def ring(
     chosen = None if level_ is None else level(level_)
     cluster = replace(target, keyspace=(name,)).choose()
     seen = cluster.snapshot()
-    verdict = assess(seen, cluster.policy(), Question(keyspaces=(name,), levels=(chosen,) if chosen else ()))
+    verdict = assess(seen, cluster.policy(seen), Question(keyspaces=(name,), levels=(chosen,) if chosen else ()))
     picture = draw(verdict, name, chosen)
     if picture is None:
         raise _unknown(name, seen)

@@ -80,7 +80,8 @@ def risk(  # noqa: PLR0913, PLR0917 - one argument an option
         raise UsageError("--allocated says how the tokens of --tokens are chosen", "add --tokens N")
     cluster = target.choose()
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
-    seen, policy = cluster.snapshot(), cluster.policy()
+    seen = cluster.snapshot()
+    policy = cluster.policy(seen)
     risks = core.risk(seen, policy, question, limit)
     text, document = report.render_risk(risks, colour=colours(), width=columns()), report.risk_document(risks)
     if rates:

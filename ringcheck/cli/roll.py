@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Gate
+    from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.roll import Report
     from ringcheck.restart.journal import Event, Journal, Past
@@ -165,7 +166,10 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
             _require_commands(seen, how, [node for node in wanted if not past or node not in {*past.done, *past.begun}])
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
-            run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
+            policy = cluster.policy(seen)
+            run = _Run(
+                cluster=cluster, name=seen.cluster, policy=policy, gate=gate, how=how, journal=journal, past=past
+            )
             report = run.run(poll, wanted, options)
     from ringcheck.report.roll import final
 
@@ -185,7 +189,7 @@ def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: 
     from ringcheck.core.selection import Scope
     from ringcheck.core.words import suggestion
 
-    Scope(evidence_of(seen), cluster.policy())
+    Scope(evidence_of(seen), cluster.policy(seen))
     datacenters = cluster.target.dc
     wanted = members(seen, nodes, rack, datacenters)
     if unknown := [address for address in wanted if address not in seen.index]:
@@ -294,6 +298,7 @@ class _Run:
     Attributes:
         cluster: whose nodes are restarted.
         name: of the cluster.
+        policy: its rules.
         gate: what must hold.
         how: to restart a node.
         journal: where every step is recorded.
@@ -302,6 +307,7 @@ class _Run:
 
     cluster: ChosenCluster
     name: str
+    policy: Policy
     gate: Gate
     how: Procedure
     journal: Journal
@@ -329,7 +335,7 @@ class _Run:
             return Runner(
                 environment=environment,
                 store=store,
-                policy=self.cluster.policy(),
+                policy=self.policy,
                 gate=self.gate,
                 procedure=self.how,
                 owner=owner,
@@ -419,7 +425,7 @@ def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure,
     from ringcheck.report.roll import rehearsal
 
     leases = cluster.leases(seen)
-    gatekeeper = Gatekeeper(seen, cluster.policy(), gate, leases.holders)
+    gatekeeper = Gatekeeper(seen, cluster.policy(seen), gate, leases.holders)
     batches = plan_with(gatekeeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
     words = {node: list(how.words(seen.nodes[seen.index[node]]).values()) for node in wanted}
     refused = bool(batches.refused) or not batches.batches

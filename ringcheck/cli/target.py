@@ -238,17 +238,18 @@ class ChosenCluster:
 
         return self.configured or Cluster(name="", source=self.target.jolokia())
 
-    def policy(self) -> Policy:
-        """The configured policy, with the client datacenters of --dc, and the levels in use if it follows these."""
+    def policy(self, seen: Snapshot) -> Policy:
+        """The policy for judging a snapshot: the configured one, with the levels in use now if it follows these.
+
+        --dc names other client datacenters.
+        """
         from ringcheck.core.policy import Policy
 
         policy = self.configured.policy if self.configured else Policy()
-        if self.configured and self.target.from_:
-            policy = self.configured.policy_with(None, "a recorded snapshot does not show them")
-        elif self.configured and self.configured.observing:
+        if self.configured and self.configured.observing:
             from ringcheck.cli.following import observed_policy
 
-            policy = observed_policy(self.configured, self.state)
+            policy = observed_policy(self.configured, self.state, seen, recorded=bool(self.target.from_))
         return replace(policy, client_datacenters=self.target.dc) if self.target.dc else policy
 
     def gate(self) -> Gate:
@@ -306,16 +307,21 @@ class ChosenCluster:
         with self.polls(streams=streams) as poll:
             return poll()
 
-    def verdict(self, question: Question, policy: Policy | None = None) -> Verdict:
-        """The verdict on the keyspaces of the target.
+    def verdict(self, question: Question, adapted: Callable[[Policy], Policy] = lambda policy: policy) -> Verdict:
+        """The verdict on the keyspaces of the target, by the policy that `adapted` makes of the cluster's.
 
         Raises:
             RingcheckError: if nothing could be seen, or the question does not fit the cluster.
         """
         with self.polls() as poll:
-            return self.judge(poll, replace(question, keyspaces=self.target.keyspace), policy)
+            return self.judge(poll, replace(question, keyspaces=self.target.keyspace), adapted)
 
-    def judge(self, poll: Callable[[], Snapshot], question: Question, policy: Policy | None = None) -> Verdict:
+    def judge(
+        self,
+        poll: Callable[[], Snapshot],
+        question: Question,
+        adapted: Callable[[Policy], Policy] = lambda policy: policy,
+    ) -> Verdict:
         """The verdict on one poll, with the holders of restart leases.
 
         Raises:
@@ -324,7 +330,8 @@ class ChosenCluster:
         from ringcheck.core.assess import assess
 
         maintenance = self.maintenance()
-        return assess(poll(), policy or self.policy(), question, maintenance())
+        seen = poll()
+        return assess(seen, adapted(self.policy(seen)), question, maintenance())
 
     def replayed(self, speed: float) -> ChosenCluster:
         """The same cluster with the directory of recordings that --from names as its source.

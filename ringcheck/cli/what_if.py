@@ -91,7 +91,7 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
             "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"
         )
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
-    result = core.what_if(seen, cluster.policy(), supposed, question, leases())
+    result = core.what_if(seen, cluster.policy(seen), supposed, question, leases())
     click.echo(_shown(result, format_))
     return result.then.severity.exit_code
 

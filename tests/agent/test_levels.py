@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,14 +18,16 @@ from ringcheck.agent.observed import counts_of
 from ringcheck.agent.questions import policy_for
 from ringcheck.agent.recorder import Recorder
 from ringcheck.agent.watch import Watch
-from ringcheck.cli import run
+from ringcheck.cli import following, run
+from ringcheck.cli.following import observed_policy
 from ringcheck.config.values import Cluster, Observing, Prometheus, Webhook
+from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.levels import Following
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.core.sources import read_sources
+from ringcheck.core.sources import CURRENT, read_sources
 from ringcheck.core.uses import Use
 from ringcheck.history import database, reader
 from ringcheck.history import writer as writing
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ringcheck.core.verdict import Verdict
     from ringcheck.report.reading import Reading
     from ringcheck.simulator.cluster import SimNode
 
@@ -92,11 +96,13 @@ class Scene:
 
 
 @contextmanager
-def scene(recorder: Recorder | None = None, clock: Clock | None = None, **changes: Any) -> Iterator[Scene]:
+def scene(
+    recorder: Recorder | None = None, clock: Clock | None = None, datacenters: int = 2, **changes: Any
+) -> Iterator[Scene]:
     clock = clock or Clock()
-    keyspaces = {"orders": topology(dc1=3, dc2=3)}
+    keyspaces = {"orders": topology(**{f"dc{number}": 3 for number in range(1, datacenters + 1)})}
     cluster = EmbeddedCluster.uniform(
-        6, datacenters=2, racks=3, vnodes=4, keyspaces=keyspaces, name=NAME, time_factor=0
+        3 * datacenters, datacenters=datacenters, racks=3, vnodes=4, keyspaces=keyspaces, name=NAME, time_factor=0
     )
     for node in cluster.nodes:
         node.born_at = clock.time - 100 * WINDOW
@@ -504,6 +510,67 @@ def test_the_evidence_of_a_removed_cluster_is_dropped(tmp_path: Path) -> None:
     third = recorded(path, clock)
     assert third.levels.of(NAME).sources.evidence == {}
     assert third.stop(PATIENCE)
+
+
+# Commands
+
+
+def by_command(world: Scene, reading: Reading, path: Path) -> Verdict:
+    """The verdict of a command on the snapshot of a reading, with the levels in the state file."""
+    assert reading.verdict
+    seen = reading.verdict.snapshot
+    return assess(seen, observed_policy(world.configured, str(path), seen))
+
+
+def kept_datacenters(path: Path) -> list[str]:
+    """The datacenters in the state file, once it is written."""
+    evidence = reader.evidence(path, NAME)[CURRENT]
+    assert isinstance(evidence, dict)
+    return list(evidence["datacenters"])
+
+
+def test_a_command_watches_a_datacenter_that_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody queries it yet, so the levels in use stay the same: its own default levels are watched all the same."""
+    clock, path = Clock(), tmp_path / "state.db"
+    monkeypatch.setattr(following, "time", SimpleNamespace(time=clock))
+    recorder = recorded(path, clock)
+    with scene(recorder, clock, datacenters=1) as world:
+        world.poll()
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        world.poll()
+    with scene(recorder, clock) as world:
+        for _ in range(11):
+            world.query("dc1", "Write-LOCAL_QUORUM")
+            last = world.poll(100)
+        assert by_command(world, last, path).severity is Severity.OK
+        for node in world.nodes("dc2"):
+            world.cluster.down(node.index, instant=True)
+        last = world.poll(10)
+        assert severity(last) is Severity.CRITICAL
+        assert by_command(world, last, path).severity is Severity.CRITICAL
+        assert recorder.stop(PATIENCE)
+        assert kept_datacenters(path) == ["dc1", "dc2"]
+
+
+def test_a_command_forgets_a_datacenter_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The evidence still has its queries; it is no datacenter of clients any more."""
+    clock, path = Clock(), tmp_path / "state.db"
+    monkeypatch.setattr(following, "time", SimpleNamespace(time=clock))
+    recorder = recorded(path, clock)
+    with scene(recorder, clock, policy=Policy((AUTO,), auto_datacenters=True)) as world:
+        world.poll()
+        for _ in range(11):
+            world.query("dc1", "Write-LOCAL_QUORUM")
+            world.query("dc2", "Write-LOCAL_QUORUM")
+            world.poll(100)
+        for node in world.nodes("dc2"):
+            world.cluster.leave(node.index)
+            world.cluster.finish(node.index)
+        world.query("dc1", "Write-LOCAL_QUORUM")
+        last = world.poll(100)
+        assert by_command(world, last, path).severity is severity(last) is Severity.WARNING  # replication_without_nodes
+        assert recorder.stop(PATIENCE)
+        assert kept_datacenters(path) == ["dc1"]
 
 
 # Proxies
