@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from ringcheck.cli.target import ChosenCluster, Target
     from ringcheck.core.gate import Gate
-    from ringcheck.core.policy import Policy
     from ringcheck.core.ring import Snapshot
     from ringcheck.report.roll import Report
     from ringcheck.restart.journal import Event, Journal, Past
@@ -166,10 +165,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
             _require_commands(seen, how, [node for node in wanted if not past or node not in {*past.done, *past.begun}])
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
-            policy = cluster.policy(seen)
-            run = _Run(
-                cluster=cluster, name=seen.cluster, policy=policy, gate=gate, how=how, journal=journal, past=past
-            )
+            run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
             report = run.run(poll, wanted, options)
     from ringcheck.report.roll import final
 
@@ -298,7 +294,6 @@ class _Run:
     Attributes:
         cluster: whose nodes are restarted.
         name: of the cluster.
-        policy: its rules.
         gate: what must hold.
         how: to restart a node.
         journal: where every step is recorded.
@@ -307,7 +302,6 @@ class _Run:
 
     cluster: ChosenCluster
     name: str
-    policy: Policy
     gate: Gate
     how: Procedure
     journal: Journal
@@ -335,7 +329,7 @@ class _Run:
             return Runner(
                 environment=environment,
                 store=store,
-                policy=self.policy,
+                policy=self.cluster.policy,
                 gate=self.gate,
                 procedure=self.how,
                 owner=owner,

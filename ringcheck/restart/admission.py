@@ -22,7 +22,7 @@ from ringcheck.restart.procedure import Halt, RestartTask
 from ringcheck.restart.readiness import RestartedNode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ringcheck.core.gate import Decision, Gate
     from ringcheck.core.plan import Plan
@@ -54,7 +54,7 @@ class Admission:
         context: the run.
         store: where leases are kept.
         owner: of the run's leases.
-        policy: the cluster's rules.
+        policy: the cluster's rules for judging a snapshot.
         gate: the settings of the gate.
         outcome: how the run ends if the last refusal is final: `refused` if the stop was known to be unsafe, otherwise
             `doubt`.
@@ -66,7 +66,7 @@ class Admission:
     context: RunContext
     store: Store
     owner: str
-    policy: Policy
+    policy: Callable[[Snapshot], Policy]
     gate: Gate
     outcome: RollOutcome = "doubt"
     untouched: list[str] = field(default_factory=list)
@@ -123,7 +123,7 @@ class Admission:
         if gone:
             raise Halt("doubt", f"{listed(gone)} left the cluster")
         how = self.context.procedure
-        made = plan(seen, self.policy, self.gate, nodes=members, max_batch=self.max_batch, by=how.by)
+        made = plan(seen, self.policy(seen), self.gate, nodes=members, max_batch=self.max_batch, by=how.by)
         _raise_if_refused(made)
         # Nodes under another run's lease come last: they may be back by then.
         leased = {holder.node for holder in others}
@@ -134,7 +134,7 @@ class Admission:
         return batch
 
     def _decide(self, seen: Snapshot, batch: Sequence[str], holders: Sequence[Holder]) -> Decision:
-        decision = Gatekeeper(seen, self.policy, self.gate, holders).decide(batch)
+        decision = Gatekeeper(seen, self.policy(seen), self.gate, holders).decide(batch)
         self.outcome = "refused" if decision.decision == "unsafe" else "doubt"
         reason = _blocking(decision)
         fields = {"decision": decision.decision, "candidates": list(batch), "why": reason.summary if reason else ""}

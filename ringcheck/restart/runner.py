@@ -110,7 +110,7 @@ class Runner:
     Attributes:
         environment: polls, runs commands, knows the time.
         store: where leases are kept.
-        policy: the cluster's rules.
+        policy: the cluster's rules for judging a snapshot; asked for each snapshot, since levels follow the queries.
         gate: the settings of the gate.
         procedure: how nodes are restarted.
         owner: of the run's leases.
@@ -119,7 +119,7 @@ class Runner:
 
     environment: Environment
     store: Store
-    policy: Policy
+    policy: Callable[[Snapshot], Policy]
     gate: Gate
     procedure: Procedure
     owner: str

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,10 @@ import pytest
 
 from ringcheck.cli import run
 from ringcheck.cli.target import ChosenCluster
+from ringcheck.core.usage import Evidence
+from ringcheck.core.usage_values import plain
+from ringcheck.history import database
+from ringcheck.history.levels import SaveEvidence
 from ringcheck.simulator.cluster import EmbeddedCluster, loopback_address, topology
 from ringcheck.simulator.server import Server, serve
 
@@ -73,6 +77,24 @@ def test_a_whole_roll(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[-1].startswith("DONE embedded: 3 of 3 nodes restarted in ")
     assert [one["node"] for one in events(config) if one["event"] == "back"] == names
     assert all(len(line) > 9 and line[2] == ":" for line in lines[:-2])
+
+
+@pytest.mark.slow
+def test_a_roll_reads_the_levels_in_use_before_each_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the agent's state file is lost in the middle, no other batch begins."""
+    state = tmp_path / "state.db"
+    with closing(database.connected(state)) as connection:
+        evidence = Evidence(at=time.time(), since=time.time() - 60)
+        SaveEvidence.of("embedded", "proxy", plain(evidence))(connection)
+        connection.commit()
+    with served(tmp_path) as (cluster, server, config):
+        config.write_text(f"{config.read_text()}    observed: {{}}\nagent: {{state: {state}}}\n")
+        file = tmp_path / "losing"
+        file.write_text(f'#!/bin/sh\n{script(tmp_path, server).split()[0]} "$1" && rm {state}\n')
+        file.chmod(0o755)
+        assert run(roll(config, "--exec", f"{file} {{address}}", "--wait", "1s")) == 3
+        assert ran(tmp_path) == [cluster.nodes[0].address]
+    assert f"the levels that clients use are not known: {state} can't be read" in capsys.readouterr().out
 
 
 def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,7 @@ class Stage:
     events: list[dict[str, Any]] = field(default_factory=list)
     dies_at: Callable[[dict[str, Any]], bool] = lambda _: False
     owner: str = ""
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def names(self) -> list[str]:
@@ -109,8 +110,8 @@ class Stage:
         procedure = Procedure(**{"restart": RESTART, **quick, **how})
         chosen = gate or Gate(settle=0.0)
         runner = Runner(
-            environment=self.environment, store=self.store, policy=Policy(), gate=chosen, procedure=procedure,
-            owner=self.owner, record=self.record,
+            environment=self.environment, store=self.store, policy=lambda _: self.policy, gate=chosen,
+            procedure=procedure, owner=self.owner, record=self.record,
         )  # fmt: skip
         return runner.run(list(nodes) or self.names, past)
 

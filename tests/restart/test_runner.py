@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.consistency import Level
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.observed import EVERY, Observed, Used
+from ringcheck.core.policy import Policy
 from ringcheck.core.ring import Problem
 from ringcheck.errors import DataError, GoneError, SourceError, UsageError
 from ringcheck.leases.record import LeaseError
@@ -225,6 +228,35 @@ def test_a_stop_that_can_never_be_safe_is_refused_at_once(tmp_path: Path) -> Non
         report = stage.roll(wait=60.0)
         assert (report.outcome, stage.environment.commands) == ("refused", [])
         assert "can never be stopped safely" in report.why
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("later", "outcome", "why"),
+    [
+        (
+            Policy(observed=Observed(keyspaces={EVERY: (Used("", Level.ALL),)})),
+            "refused",
+            "can't survive any stop at ALL",
+        ),
+        (Policy(unobserved="the file is gone"), "doubt", "the levels that clients use are not known: the file is gone"),
+    ],
+)
+def test_levels_that_change_during_a_run_count_before_the_next_batch(
+    tmp_path: Path, later: Policy, outcome: str, why: str
+) -> None:
+    """A run lasts for hours: clients may use other levels meanwhile, and the agent's state file may be lost."""
+    with staged(tmp_path, 3) as stage:
+
+        def change(event: dict[str, Any]) -> bool:
+            stage.policy = later if event["event"] == "back" else stage.policy
+            return False
+
+        stage.dies_at = change
+        report = stage.roll(wait=0.3)
+        assert (report.outcome, report.done, stage.restarted()) == (outcome, stage.names[:1], stage.names[:1])
+        assert why in report.why
+        assert stage.store.holders() == ()
 
 
 @pytest.mark.slow
