@@ -73,6 +73,12 @@ def by_name(errors: Errors) -> dict[str, int]:
     return {f"{scope} {metric}": count for (scope, metric), count in sorted(errors.items())}
 
 
+def read_names(errors: Mapping[str, int]) -> dict[tuple[str, str], int]:
+    """Errors from the texts of `by_name`."""
+    parts = {name: name.rpartition(" ") for name in errors}
+    return {(parts[name][0], parts[name][2]): count for name, count in errors.items()}
+
+
 def in_words(errors: Mapping[str, int]) -> str:
     """`12 Read-QUORUM Unavailables, 3 Write-ONE Timeouts`: errors of `by_name`, the most frequent first."""
     return listed([f"{count} {name}" for name, count in sorted(errors.items(), key=lambda item: (-item[1], item[0]))])

@@ -66,7 +66,9 @@ def _ended(event: Mapping[str, Any]) -> str:
 
 
 def _clients(event: Mapping[str, Any]) -> str:
-    return f"clients got {in_words(event['errors']) or 'no errors'} in {event['seconds']:g} s"
+    seconds = event["seconds"]
+    time = "since before the batch" if seconds is None else f"in {seconds:g} s"
+    return f"clients got {in_words(event['errors']) or 'no errors'} {time}"
 
 
 def _check(event: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What clients notice of a batch: errors that coordinators count, hints, and connections.
 
 The gate predicts that every range stays available; the cluster's own counters show whether that was true. They are read
-before a batch is touched and after it is back.
+before a batch is touched and after it is back. The reading before a batch is in the journal: a resumed run continues to
+compare with it.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ringcheck.core.client_errors import HINTS_SERVICE, UNAVAILABLES, by_name, hints_left, in_words, new_errors
+from ringcheck.core.client_errors import (
+    HINTS_SERVICE,
+    UNAVAILABLES,
+    ClientCounters,
+    by_name,
+    hints_left,
+    in_words,
+    new_errors,
+)
 from ringcheck.core.release import parse_release
 from ringcheck.core.words import counted, listed
 from ringcheck.restart.procedure import Halt
 from ringcheck.restart.readiness import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from ringcheck.core.client_errors import ClientCounters
     from ringcheck.core.ring import Node, Snapshot
     from ringcheck.restart.context import RunContext
+    from ringcheck.restart.journal import Unpassed
 
 
 @dataclass(slots=True)
@@ -30,19 +39,29 @@ class ClientWatch:
 
     context: RunContext
     _nodes: dict[str, Node] = field(default_factory=dict, init=False)
-    _before: dict[str, ClientCounters] = field(default_factory=dict, init=False)
-    _since: float = field(default=0.0, init=False)
+    _before: dict[str, ClientCounters] = field(default_factory=dict, init=False)  # the last reading before a batch
+    _last: dict[str, ClientCounters] = field(default_factory=dict, init=False)  # the last reading of each node
+    _since: float | None = field(default=None, init=False)  # time of the last reading; None if it is in the journal
     _unread: str = field(default="", init=False)
 
     def begin(self, seen: Snapshot) -> None:
-        """Read the counters of every node that answers, before a batch is touched.
+        """Read the counters of every coordinator, and record them, before a batch is touched.
 
         Raises:
             Halt: if errors are limited and a node's can't be read.
         """
         self._nodes = {identity(node): node for node in seen.nodes if node.source == "ok"}
         self._before = self._read(self._nodes)
+        self._last |= self._before
         self._since = self.context.environment.clock()
+        self._last = {node: counters for node, counters in self._last.items() if node in self._nodes}
+        read = {node: by_name(+Counter(counters.errors)) for node, counters in self._before.items()}
+        self.context.record("counters", errors=read)
+
+    def resume(self, unpassed: Unpassed, seen: Snapshot) -> None:
+        """Continue to watch a batch of a killed run, as from its `begin`."""
+        self._nodes = {identity(node): node for node in seen.nodes}
+        self._last = dict(unpassed.before)
 
     def await_load(self, batch: Sequence[Node]) -> None:
         """Wait until the hints of a batch are delivered and clients connect to it again; each wait is bounded.
@@ -58,19 +77,35 @@ class ClientWatch:
         self._await(f"hints for {names} to be delivered", how.hints_timeout, lambda: self._hints(holding))
         self._await(f"clients to connect to {names}", how.load_timeout, lambda: self._without_clients(batch))
 
-    def end(self, batch: Sequence[Node]) -> str:
+    def end(self, batch: Collection[str]) -> str:
         """The errors that clients got since `begin`, if there are more than the operator allows; otherwise empty.
+
+        Args:
+            batch: identities of nodes whose process is a new one.
 
         Raises:
             Halt: if errors are limited and a node's can't be read.
         """
-        if not self._before:
+        if not self._last:
             return ""
-        after = self._read({node: self._nodes[node] for node in self._before})
-        errors = new_errors(self._before, after, {identity(node) for node in batch})
-        seconds = round(self.context.environment.clock() - self._since, 1)
-        self.context.record("clients", seconds=seconds, errors=by_name(errors))
-        return self._excess(errors)
+        self._last |= {node: ClientCounters() for node in batch if node in self._last}
+        gone = {node: "it left the cluster" for node in self._last if node not in self._nodes}
+        errors = self._counted(self._read({node: self._nodes[node] for node in self._last if node not in gone}, gone))
+        why = self._excess(errors)
+        self._record(errors, why)
+        return why
+
+    def _counted(self, now: Mapping[str, ClientCounters]) -> Counter[tuple[str, str]]:
+        """The errors since the last reading of the same nodes; `now` becomes the last one."""
+        errors = new_errors(self._last, {node: counters for node, counters in now.items() if node in self._last}, ())
+        self._last |= now
+        return errors
+
+    def _record(self, errors: Counter[tuple[str, str]], excess: str) -> None:
+        now = self.context.environment.clock()
+        seconds = None if self._since is None else round(now - self._since, 1)
+        self._since = now
+        self.context.record("clients", seconds=seconds, errors=by_name(errors), excess=excess)
 
     def _excess(self, errors: Counter[tuple[str, str]]) -> str:
         most = self.context.procedure.max_client_errors
@@ -81,13 +116,18 @@ class ClientWatch:
             return ""
         return f"clients got errors: {in_words(by_name(counts))}; --max-client-errors allows {most or 0}"
 
-    def _read(self, nodes: Mapping[str, Node]) -> dict[str, ClientCounters]:
+    def _read(self, nodes: Mapping[str, Node], unasked: Mapping[str, str] | None = None) -> dict[str, ClientCounters]:
         """The counters of nodes, by identity; nodes that can't be read are left out.
+
+        Args:
+            nodes: those to ask, by identity.
+            unasked: other coordinators, and why they can't be asked.
 
         Raises:
             Halt: if errors are limited and a node's can't be read.
         """
         read, problems = self.context.environment.client_counters(nodes)
+        problems = {**(unasked or {}), **problems}
         if problems:
             unread = f"{listed(sorted(problems))}: {problems[min(problems)]}"
             if self.context.procedure.max_client_errors is not None:

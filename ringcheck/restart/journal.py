@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ringcheck.core.client_errors import ClientCounters, read_names
 from ringcheck.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
     "command": {"node": (str,), "pid": (int,), "born": (int, NoneType)},
     "command_ended": {"node": (str,), "status": (int, NoneType)},
     "back": {"node": (str,)},
+    "counters": {"errors": (dict,)},
+    "clients": {"errors": (dict,)},
+    "passed": {"nodes": (list,)},
     "end": {"outcome": (str,)},
 }
 
@@ -67,6 +71,21 @@ class Begun:
 
 
 @dataclass(slots=True, kw_only=True)
+class Unpassed:
+    """A batch that was begun, and after which clients and the operator's check were not found to be well.
+
+    Attributes:
+        before: what coordinators had counted before the batch, by identity; only errors.
+        nodes: addresses of the nodes that were stopped, or about to be.
+        restarted: their identities; their counters began again at 0.
+    """
+
+    before: dict[str, ClientCounters]
+    nodes: list[str] = field(default_factory=list)
+    restarted: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, kw_only=True)
 class Past:
     """The last run in a journal.
 
@@ -78,6 +97,9 @@ class Past:
         done: nodes that are back, in the order of their return.
         begun: nodes whose restart began and that were not seen back, by address.
         ended: whether the run ended with all nodes done; also True if the journal is empty.
+        passed: whether a batch has passed, so that the next one is no canary.
+        unpassed: the last batch, if it has not passed; None in a journal of an older release.
+        suffered: the errors of clients that should have ended the run, if it was killed before it could record its end.
     """
 
     run: str | None = None
@@ -87,6 +109,9 @@ class Past:
     done: list[str] = field(default_factory=list)
     begun: dict[str, Begun] = field(default_factory=dict)
     ended: bool = True
+    passed: bool = False
+    unpassed: Unpassed | None = None
+    suffered: str = ""
 
 
 def past(events: Iterable[Event]) -> Past:
@@ -94,6 +119,7 @@ def past(events: Iterable[Event]) -> Past:
     last = Past()
     for event in events:
         node = event.get("node")
+        _note_clients(last, event)
         match event["event"]:
             case "begin":
                 nodes = tuple(event["nodes"])
@@ -110,6 +136,26 @@ def past(events: Iterable[Event]) -> Past:
             case kind if node in last.begun:
                 _note(last.begun[str(node)], kind, event)
     return last
+
+
+def _note_clients(last: Past, event: Event) -> None:
+    """Add what an event shows of clients, and of the batch that has to pass.
+
+    A run that ends because of its clients has shown that: to continue it is the operator's decision.
+    """
+    match event["event"]:
+        case "counters":
+            before = {name: ClientCounters(errors=read_names(errors)) for name, errors in event["errors"].items()}
+            last.unpassed = Unpassed(before=before)
+        case "stopping" if last.unpassed:
+            last.unpassed.nodes.append(event["node"])
+            last.unpassed.restarted.add(event["host_id"] or event["node"])
+        case "clients":
+            last.suffered = event.get("excess", "")
+        case "passed":
+            last.unpassed, last.passed = None, last.passed or bool(event["nodes"])
+        case "end" if last.suffered:
+            last.unpassed, last.suffered = None, ""
 
 
 def _note(begun: Begun, kind: str, event: Event) -> None:
@@ -248,7 +294,13 @@ def _fault(event: Event) -> str:
             return f"its {name} is missing or unusable"
     if not all(isinstance(node, str) for node in event.get("nodes", ()) if kind == "begin"):
         return "its nodes are unusable"
+    if kind == "counters" and not all(_are_counts(errors) for errors in event["errors"].values()):
+        return "its errors are unusable"
     return ""
+
+
+def _are_counts(errors: object) -> bool:
+    return isinstance(errors, dict) and all(isinstance(count, int) for count in errors.values())
 
 
 def _sync_folder(path: Path) -> None:

@@ -34,7 +34,7 @@ never counts as up, and does not prove that a process has ended.
 
 `stopping` is on disk before a node is touched. All other events of a node are written as soon as they are known:
 
-    stopping -> (drained) -> command -> command_ended -> back          (or failed)
+    counters -> stopping -> (drained) -> command -> command_ended -> back -> passed          (or failed)
 
 `command` is on disk before the command does anything: its process exists by then, but starts the command only after the
 line is written (`commands.run`). So when a run dies, the journal may lack the last step of a node, but no node was
@@ -51,6 +51,12 @@ time at which that process started: if it still runs, it is waited for. After a 
 some time to show its new process, and a node that does not answer is awaited like any starting node: a second command
 could interrupt a start that is only slow. In all other cases the node was not restarted, and it goes through lease and
 gate again like any other.
+
+A batch has passed once clients and the operator's check were well after it, which for a canary includes the time in
+which it is watched. `counters` has what coordinators had counted before the batch, and is on disk before a node of it
+is touched; `passed` ends the batch. Without `passed` a resumed run watches and checks first, against `counters`: the
+errors of the batch, and of the time in which no run was alive, count. A canary that has not passed stays one. If a run
+ended because of its clients and could record that, the operator knows, and to continue is his decision.
 
 If the journal can't be written, nothing that a line would announce is done: no node is touched, no command runs. A run
 whose last line is missing is not reported as done.
@@ -92,7 +98,7 @@ from ringcheck.restart.resume import Resumption
 from ringcheck.restart.steps import DRAINED, Steps, unfailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ringcheck.core.gate import Gate
     from ringcheck.core.policy import Policy
@@ -125,6 +131,7 @@ class Runner:
     owner: str
     record: Callable[..., object]
     _report: Report = field(default_factory=Report, init=False)
+    _first: bool = field(default=True, init=False)  # whether no batch has passed: the next one is the canary
 
     def __post_init__(self) -> None:
         self._context = RunContext(self.environment, self.procedure, self.record)
@@ -146,6 +153,7 @@ class Runner:
         report = self._report
         report.done = [node for node in wanted if past and node in past.done]
         report.left = [node for node in wanted if node not in report.done]
+        self._first = past is None or not past.passed
         try:
             if past:
                 self._resume(past)
@@ -175,8 +183,16 @@ class Runner:
     def _resume(self, past: Past) -> None:
         """Finish what a killed run had begun."""
         self._admission.release_all_but(past.begun)
-        if not past.begun:
-            return
+        if past.begun:
+            self._finish_begun(past)
+        if past.suffered:
+            raise Halt("failed", past.suffered)
+        if past.unpassed and past.unpassed.nodes:
+            self._clients.resume(past.unpassed, self.environment.poll())
+            self._pass(past.unpassed.nodes, past.unpassed.restarted)
+
+    def _finish_begun(self, past: Past) -> None:
+        """Bring back the nodes whose restart a killed run had begun."""
         tasks = self._resumption.tasks(past.begun.values())
         self._report.in_hand = [task.target.node for task in tasks]
         self._report.left = [node for node in self._report.left if node not in self._report.in_hand]
@@ -187,30 +203,39 @@ class Runner:
 
     def _next_batch(self) -> None:
         """Restart one batch, from asking the gate to releasing its lease and counting clients' errors."""
-        how, first = self.procedure, not self._report.done
-        sizes = [size for size in (how.max_batch, how.canary if first else None) if size]
+        how = self.procedure
+        sizes = [size for size in (how.max_batch, how.canary if self._first else None) if size]
         self._admission.max_batch = min(sizes, default=None)
         tasks = self._await_admission()
         self._clients.begin(self._admission.snapshot or self.environment.poll())
         self._restart(tasks)
-        self._rest("bake" if first else "", how.bake if first else 0.0)
-        self._raise_if_clients_suffer(tasks)
-        self._steps.check("failed")
+        self._pass([task.target.node for task in tasks], [identity(task.node) for task in tasks])
         self._rest("pause", how.pause)
+
+    def _pass(self, nodes: Collection[str], restarted: Collection[str]) -> None:
+        """Bake a canary, and end the run unless clients and the operator's check are well after a batch.
+
+        Until the journal has `passed`, a resumed run does this again.
+
+        Args:
+            nodes: addresses of the batch.
+            restarted: their identities.
+
+        Raises:
+            Halt: if they are not, or if that can't be determined. No batch is in progress at this point.
+        """
+        self._rest("bake", self.procedure.bake if self._first else 0.0)
+        if why := self._clients.end(restarted):
+            raise Halt("failed", why)
+        self._steps.check("failed")
+        back = [node for node in nodes if node in self._report.done]
+        self.record("passed", nodes=back)
+        self._first = self._first and not back
 
     def _rest(self, event: str, seconds: float) -> None:
         if self._report.left and seconds:
             self.record(event, seconds=seconds)
             self._context.pause(seconds, idle=True)
-
-    def _raise_if_clients_suffer(self, tasks: list[RestartTask]) -> None:
-        """End the run if clients got more errors than allowed. No batch is in progress at this point.
-
-        Raises:
-            Halt: if clients did, or if that can't be determined.
-        """
-        if why := self._clients.end([task.node for task in tasks]):
-            raise Halt("failed", why)
 
     def _await_admission(self) -> list[RestartTask]:
         """The next batch, once it may stop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,17 @@ from ringcheck.errors import UsageError
 from ringcheck.jolokia.mbeans import CALLS, CLIENT_REQUESTS
 from ringcheck.report.roll import line
 from ringcheck.restart.commands import CommandResult
+from ringcheck.restart.journal import past
 from ringcheck.restart.procedure import Window
 from ringcheck.simulator.cluster import SimAgent
-from tests.restart.environments import Stage, staged
+from tests.restart.environments import Killed, Stage, staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ringcheck.core.ring import Snapshot
+    from ringcheck.report.roll import Report
 
 
 def suffer(stage: Stage, restarted: int, coordinator: int, **counters: int) -> None:
@@ -103,6 +106,79 @@ def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None
         assert report.why.startswith("the errors of clients can't be read from")
         assert stage.restarted() == stage.names[:1]
         assert stage.store.holders() == ()
+
+
+# Runs that were killed
+
+
+def killed_at(stage: Stage, event: str, errors: int, **how: Any) -> None:
+    """Kill a run at an event; meanwhile a coordinator counts errors."""
+
+    def dies(found: dict[str, Any]) -> bool:
+        stage.cluster.nodes[5].counters["Write-QUORUM,Unavailables"] += errors * (found["event"] == event)
+        return bool(found["event"] == event)
+
+    stage.dies_at = dies
+    with pytest.raises(Killed):
+        stage.roll(**how)
+    stage.dies_at = lambda _: False
+
+
+def resumed(stage: Stage, **how: Any) -> Report:
+    head = {"event": "begin", "run": "r", "owner": stage.owner, "cluster": "c", "nodes": stage.names}
+    journal, stage.events[:] = [head, *stage.events], []
+    return stage.roll(past=past(json.loads(json.dumps(journal))), **how)
+
+
+CANARY = {"canary": 1, "bake": 0.2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["stopping", "command_ended", "back", "released", "bake", "clients"])
+def test_a_resumed_run_counts_the_errors_of_the_batch_that_was_killed(tmp_path: Path, event: str) -> None:
+    """It bakes the canary again, and compares with the counters from before the batch. The next run goes on."""
+    with staged(tmp_path, 6) as stage:
+        killed_at(stage, event, 500, **CANARY)
+        earlier = list(stage.events)
+        report = resumed(stage, **CANARY)
+        assert (report.outcome, report.done, stage.restarted()) == ("failed", stage.names[:1], stage.names[:1])
+        assert report.why == "clients got errors: 500 Write-QUORUM Unavailables; --max-client-errors allows 0"
+        assert len(stage.recorded("bake")) == 1
+        [clients] = stage.recorded("clients")
+        assert line({**clients, "time": "2026-01-01T10:11:12Z"}) == (
+            "10:11:12 clients got 500 Write-QUORUM Unavailables since before the batch"
+        )
+        stage.events[:0] = earlier
+        assert resumed(stage, **CANARY).outcome == "done"
+        assert [len(found["nodes"]) for found in stage.recorded("lease")] == [1, 2, 2]
+        assert len(stage.recorded("bake")) == 1  # the first batch had not passed
+
+
+@pytest.mark.slow
+def test_errors_that_a_killed_run_had_no_time_to_report_end_the_next(tmp_path: Path) -> None:
+    """They are in the journal, without an end of the run."""
+    with staged(tmp_path, 6) as stage:
+        suffer(stage, 0, 5, Write_QUORUM__Unavailables=3)
+        killed_at(stage, "clients", 0)
+        report = resumed(stage)
+        why = "clients got errors: 3 Write-QUORUM Unavailables; --max-client-errors allows 0"
+        assert (report.outcome, report.why, len(report.done)) == ("failed", why, 2)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_bakes_a_canary_that_had_not_passed(tmp_path: Path) -> None:
+    """If clients are well, the run goes on with whole batches; if the first batch had passed, nothing is baked."""
+    with staged(tmp_path, 6) as stage:
+        killed_at(stage, "bake", 0, **CANARY)
+        assert resumed(stage, **CANARY).outcome == "done"
+        assert [found["event"] for found in stage.events if found["event"] in {"bake", "passed", "lease"}] == [
+            "bake", "passed", "lease", "passed", "lease", "passed", "lease", "passed",
+        ]  # fmt: skip
+        assert [len(found["nodes"]) for found in stage.recorded("lease")] == [1, 2, 2]
+    with staged(tmp_path / "passed", 6) as stage:
+        killed_at(stage, "passed", 500, **CANARY)
+        assert resumed(stage, **CANARY).outcome == "done"
+        assert stage.recorded("bake") == []
 
 
 # Hints and connections

@@ -117,6 +117,9 @@ DAMAGED = {
     "no pid": LINE + b'"command", "node": "10.0.0.1", "pid": "7"}',
     "no start time": LINE + b'"stopping", "node": "10.0.0.1", "host_id": null}',
     "nodes": LINE + b'"begin", "run": "r", "owner": "o", "cluster": "c", "nodes": [1]}',
+    "counters of no node": LINE + b'"counters", "errors": []}',
+    "counters that are no numbers": LINE + b'"counters", "errors": {"a": {"x": "1"}}}',
+    "counters that are no counters": LINE + b'"counters", "errors": {"a": 1}}',
 }
 
 
@@ -220,3 +223,50 @@ def test_a_journal_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
     """No run is begun without a journal."""
     with pytest.raises(UsageError, match="can't be written"):
         Journal(tmp_path / "missing" / "j")
+
+
+def test_a_batch_that_has_not_passed_is_kept_with_its_counters(tmp_path: Path) -> None:
+    """Only `passed`, or an end that names the errors of clients, ends it."""
+    journal = begun(tmp_path / "j")
+    journal.write("counters", errors={"a": {"Read-QUORUM Unavailables": 3}, "b": {}})
+    journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)
+    journal.write("stopping", node="10.0.0.2", host_id=None, started_at=5)
+    journal.write("back", node="10.0.0.1", seconds=3)
+    journal.write("end", outcome="interrupted", why="", seconds=1)
+    journal.close()
+    journal = Journal(tmp_path / "j")
+    past = journal.past
+    assert past.unpassed
+    assert (past.unpassed.nodes, past.unpassed.restarted) == (["10.0.0.1", "10.0.0.2"], {"a", "10.0.0.2"})
+    assert {node: counters.errors for node, counters in past.unpassed.before.items()} == {
+        "a": {("Read-QUORUM", "Unavailables"): 3}, "b": {},
+    }  # fmt: skip
+    journal.write("passed", nodes=["10.0.0.1"])
+    journal.close()
+    past = Journal(tmp_path / "j").past
+    assert (past.unpassed, past.passed) == (None, True)
+
+
+def test_errors_of_clients_are_known_to_the_operator_once_the_run_has_ended(tmp_path: Path) -> None:
+    """A run that was killed before it could record its end has not reported them."""
+    journal = begun(tmp_path / "j")
+    journal.write("counters", errors={"a": {}})
+    journal.write("clients", errors={"Read-QUORUM Unavailables": 3}, seconds=1, excess="clients got errors")
+    journal.close()
+    journal = Journal(tmp_path / "j")
+    assert (journal.past.suffered, journal.past.unpassed is None) == ("clients got errors", False)
+    journal.write("end", outcome="failed", why="clients got errors", seconds=1)
+    journal.close()
+    past = Journal(tmp_path / "j").past
+    assert (past.suffered, past.unpassed, past.passed) == ("", None, False)
+
+
+def test_a_journal_of_an_older_release_can_be_resumed(tmp_path: Path) -> None:
+    """It has neither `counters` nor `passed`: the next batch is a canary again, if the operator wants one."""
+    journal = begun(tmp_path / "j")
+    journal.write("stopping", node="10.0.0.1", host_id="a", started_at=5)
+    journal.write("back", node="10.0.0.1", seconds=3)
+    journal.write("clients", errors={"Read-QUORUM Unavailables": 3}, seconds=1)
+    journal.close()
+    past = Journal(tmp_path / "j").past
+    assert (past.done, past.unpassed, past.suffered, past.passed) == (["10.0.0.1"], None, "", False)

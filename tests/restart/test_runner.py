@@ -522,7 +522,10 @@ def killed_at(stage: Stage, kind: str) -> None:
     stage.dies_at = lambda _: False
 
 
-KINDS = ["stopping", "draining", "drained", "command", "command_ended", "back", "released", "lease", "plan", "gate"]
+KINDS = [
+    "counters", "stopping", "draining", "drained", "command", "command_ended", "back", "released", "clients", "passed",
+    "lease", "plan", "gate",
+]  # fmt: skip
 
 
 @pytest.mark.slow
