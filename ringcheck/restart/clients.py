@@ -1,8 +1,8 @@
 """What clients notice of a batch: errors that coordinators count, hints, and connections.
 
 The gate predicts that every range stays available; the cluster's own counters show whether that was true. They are read
-before a batch is touched and after it is back. The reading before a batch is in the journal: a resumed run continues to
-compare with it.
+before a batch is touched and after it is back, and each reading is compared with the last one, so that the errors
+between two batches count too. The reading before a batch is in the journal: a resumed run continues to compare with it.
 """
 
 from __future__ import annotations
@@ -48,11 +48,18 @@ class ClientWatch:
         """Read the counters of every coordinator, and record them, before a batch is touched.
 
         Raises:
-            Halt: if errors are limited and a node's can't be read.
+            Halt: if clients got more errors since the last batch than the operator allows, or if errors are limited and
+                a node's can't be read.
         """
         self._nodes = {identity(node): node for node in seen.nodes if node.source == "ok"}
         self._before = self._read(self._nodes)
-        self._last |= self._before
+        errors = self._counted(self._before)
+        if why := self._excess(errors):
+            why = f"before the batch began, {why}"
+        if errors:
+            self._record(errors, why)
+        if why:
+            raise Halt("failed", why)
         self._since = self.context.environment.clock()
         self._last = {node: counters for node, counters in self._last.items() if node in self._nodes}
         read = {node: by_name(+Counter(counters.errors)) for node, counters in self._before.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.core.maintenance import Holder
 from ringcheck.errors import UsageError
 from ringcheck.jolokia.mbeans import CALLS, CLIENT_REQUESTS
 from ringcheck.report.roll import line
@@ -105,6 +106,33 @@ def test_without_leave_to_read_the_errors_a_roll_says_so(tmp_path: Path) -> None
         assert (report.outcome, report.left) == ("doubt", [stage.names[1]])
         assert report.why.startswith("the errors of clients can't be read from")
         assert stage.restarted() == stage.names[:1]
+        assert stage.store.holders() == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["pause", "waiting", "lease"])
+def test_errors_between_two_batches_end_a_roll_before_the_next(tmp_path: Path, event: str) -> None:
+    """Clients suffer while the run pauses, waits for the gate, or takes the lease of the second batch."""
+    with staged(tmp_path, 3) as stage:
+        second, counters = stage.names[1], stage.cluster.nodes[2].counters
+
+        def meanwhile(found: dict[str, Any]) -> bool:
+            if len(stage.restarted()) == 1:
+                if found["event"] == "pause" and event == "waiting":
+                    stage.store.add(
+                        [Holder(node=second, owner="you@there", purpose="disk", since="2026-01-01T00:00:00Z")]
+                    )
+                elif found["event"] == "waiting":
+                    stage.store.remove([second], "you@there")
+                counters["Read-QUORUM,Unavailables"] += 7 * (found["event"] == event)
+            return False
+
+        stage.dies_at = meanwhile
+        report = stage.roll(pause=0.1)
+        assert (report.outcome, report.done, stage.restarted()) == ("failed", stage.names[:1], stage.names[:1])
+        text = "before the batch began, clients got errors: 7 Read-QUORUM Unavailables; --max-client-errors allows 0"
+        assert report.why == text
+        assert [found["errors"] for found in stage.recorded("clients")] == [{}, {"Read-QUORUM Unavailables": 7}]
         assert stage.store.holders() == ()
 
 
