@@ -20,6 +20,7 @@ from ringcheck.core.client_errors import (
     in_words,
     new_errors,
 )
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.release import parse_release
 from ringcheck.core.words import counted, listed
 from ringcheck.restart.procedure import Halt
@@ -51,8 +52,11 @@ class ClientWatch:
             Halt: if clients got more errors since the last batch than the operator allows, or if errors are limited and
                 a node's can't be read.
         """
-        self._nodes = {identity(node): node for node in seen.nodes if node.source == "ok"}
-        self._before = self._read(self._nodes)
+        down = evidence_of(seen).surely_down
+        nodes = [node for index, node in enumerate(seen.nodes) if index not in down]
+        self._nodes = {identity(node): node for node in nodes if node.source == "ok"}
+        others = {node.address: _unread(node) for node in nodes if node.source != "ok"}
+        self._before = self._read(self._nodes, others)
         errors = self._counted(self._before)
         if why := self._excess(errors):
             why = f"before the batch began, {why}"
@@ -182,3 +186,8 @@ class ClientWatch:
         }
         now = self._read(had) if had else {}
         return listed([node.address for key, node in had.items() if key not in now or now[key].connections == 0])
+
+
+def _unread(node: Node) -> str:
+    """Why a node that may coordinate requests is not asked for its counters."""
+    return "not asked (`views: contact_points`)" if node.source == "not_asked" else f"its Jolokia is {node.source}"

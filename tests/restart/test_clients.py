@@ -136,6 +136,37 @@ def test_errors_between_two_batches_end_a_roll_before_the_next(tmp_path: Path, e
         assert stage.store.holders() == ()
 
 
+@pytest.mark.slow
+def test_coordinators_that_are_not_asked_are_named(tmp_path: Path) -> None:
+    """With `views: contact_points` their errors are not known: a limit can't be kept, and no node is touched."""
+    with staged(tmp_path, 6) as stage:
+        poll, others = stage.environment.poll, stage.names[3:]
+
+        def of_contact_points() -> Snapshot:
+            seen = poll()
+            nodes = [replace(node, source="not_asked") if node.address in others else node for node in seen.nodes]
+            return replace(seen, nodes=tuple(nodes))
+
+        stage.environment.poll = of_contact_points
+        suffer(stage, 0, 5, Write_QUORUM__Unavailables=999)
+        report = stage.roll(stage.names[0], max_client_errors=0)
+        why = f"{', '.join(others)}: not asked (`views: contact_points`)"
+        assert (report.outcome, report.why) == ("doubt", f"the errors of clients can't be read from {why}")
+        assert (stage.restarted(), stage.store.holders()) == ([], ())
+        assert stage.roll(stage.names[0]).outcome == "done"
+        assert [event["why"] for event in stage.recorded("clients_unread")] == [why]
+
+
+@pytest.mark.slow
+def test_a_node_that_is_down_coordinates_nothing(tmp_path: Path) -> None:
+    """A limit of errors does not keep it from being restarted, which is the cure."""
+    with staged(tmp_path, 3) as stage:
+        stage.cluster.down(stage.names[1], instant=True)
+        report = stage.roll(stage.names[1], max_client_errors=0)
+        assert (report.outcome, report.why) == ("done", "")
+        assert stage.recorded("clients_unread") == []
+
+
 # Runs that were killed
 
 
