@@ -26,6 +26,7 @@ from tests.fake_jolokia import Agent, denied, free_port, hang, ok, send
 from tests.http.servers import DRIPS, drip, listening
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
@@ -65,7 +66,19 @@ def client(**settings: Any) -> Client:
 
 
 def on_loop(**settings: Any) -> OnOneLoop:
-    return OnOneLoop(requests_of(**settings))
+    LOOPS.append(OnOneLoop(requests_of(**settings)))
+    return LOOPS[-1]
+
+
+LOOPS: list[OnOneLoop] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close all event loops, also those that a test dropped: some later test would have to find them as garbage."""
+    yield
+    while LOOPS:
+        LOOPS.pop().close()
 
 
 BOTH = pytest.mark.parametrize("asker", [client, on_loop])
