@@ -112,8 +112,8 @@ class PollLoop:
 
     def stop(self) -> None:
         """Cancel what still runs, and end the threads after their present work; does not wait for them."""
-        self._stopping = True
-        with suppress(RuntimeError):  # it was stopped before
+        first, self._stopping = not self._stopping, True
+        if first:  # a second time it would end the cancelling
             self._loop.call_soon_threadsafe(self._loop.stop)
         if self._thread.ident is None:  # no thread closes it
             self._loop.close()
@@ -123,9 +123,11 @@ class PollLoop:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            while not self._stopping:
+            running = True
+            while running:  # at least once: a `stop` that came first would end the cancelling
                 with suppress(MemoryError):  # raised by the loop itself; a task handles its own
                     self._loop.run_forever()
+                running = not self._stopping
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -231,6 +232,31 @@ def test_stop_abandons_polls_that_wait_for_nodes(world: World) -> None:
         until(lambda: agent._state.watches[0]._begun == 2)
         assert agent.stop(PATIENCE)
     assert polls(agent, "orders-prod") == 1
+
+
+def test_a_loop_that_is_stopped_twice_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second `stop` leaves the cancelled work its time, and causes no error."""
+    errors: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", errors.append)
+    polls, cancelled, ended = PollLoop(), threading.Event(), threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(NEVER)
+        finally:
+            cancelled.set()
+            await asyncio.sleep(0.1)
+            ended.set()
+
+    polls.spawn(work())
+    polls.start()
+    time.sleep(0.1)
+    polls.stop()
+    assert cancelled.wait(PATIENCE)
+    polls.stop()
+    polls._thread.join(PATIENCE)
+    assert (ended.is_set(), polls._loop.is_closed(), errors) == (True, True, [])
+    polls.stop()
 
 
 def test_polls_begin_one_by_one_in_the_order_of_asking() -> None:
