@@ -60,8 +60,13 @@ class Watched:
         return sum(self.agent.readings()[0].polls.counts)
 
     def until(self, wanted: Callable[[Reading], bool], what: str, seconds: float = 120) -> None:
-        """Wait until the newest reading is as wanted."""
-        wait_until(lambda: "" if wanted(self.agent.readings()[0]) else "not yet", seconds, what, self.cluster)
+        """Wait until the newest reading is as wanted, and has been heard: the listener has a thread of its own."""
+
+        def seen() -> bool:
+            heard = self.readings[-1:]
+            return wanted(self.agent.readings()[0]) and bool(heard) and wanted(heard[0][0])
+
+        wait_until(lambda: "" if seen() else "not yet", seconds, what, self.cluster)
 
     def first(self, past: int, wanted: Callable[[Reading, str], bool]) -> int:
         """The number of polls, counted from a given poll, until the first reading that is as wanted."""
