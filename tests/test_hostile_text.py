@@ -160,6 +160,7 @@ def test_a_line_of_the_log(form: Form, text: str) -> None:
     assert "(test_hostile_text.py:" in stream.getvalue()
 
 
+@pytest.mark.slow
 @hostile
 def test_a_page(text: str) -> None:
     """This includes cluster, problem and error of a reading, and the page for an error."""

@@ -254,6 +254,7 @@ def stale_lease(home: House) -> None:
         store.add([Holder(node="127.0.1.77", owner="anna", purpose="disk", since=since, host_id="gone")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dry", [False, True])
 def test_a_lease_of_a_node_that_is_gone_does_not_let_an_unsafe_eviction_through(tmp_path: Path, *, dry: bool) -> None:
     """With `fail: open` such a lease lets an eviction through only if the gate without it does not call it unsafe."""
@@ -266,6 +267,7 @@ def test_a_lease_of_a_node_that_is_gone_does_not_let_an_unsafe_eviction_through(
         assert (allowed, "would become unavailable" in why) == (False, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["add", "holders", "remove"])
 def test_a_failing_store_does_not_let_an_unsafe_eviction_through(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch

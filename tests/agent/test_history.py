@@ -92,6 +92,7 @@ def test_bounds_of_the_history(world: World) -> None:
     assert set(kinds(world, kind=["severity", "node"])) == {"severity", "node"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "why"),
     [

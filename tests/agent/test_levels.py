@@ -201,6 +201,7 @@ def test_the_gate_waits_for_the_first_evidence(policy: Policy) -> None:
         assert node in second.restart_safe
 
 
+@pytest.mark.slow
 def test_a_proxy_that_was_removed_is_forgotten() -> None:
     """Its counters must first be known for a window in which it was silent; until then the window is incomplete."""
     with scene() as world:
@@ -233,6 +234,7 @@ def test_each_proxy_with_a_name_is_a_source_of_its_own() -> None:
     assert {used.level for used in seen.of("orders")} == {Level.QUORUM, Level.LOCAL_ONE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [True, False])
 def test_a_prometheus_that_was_removed_is_forgotten(read: bool) -> None:  # noqa: FBT001 - a case
     """That is so if the configuration has none, once the counters are known for a window without it."""
@@ -273,6 +275,7 @@ def test_a_node_that_does_not_answer_lowers_nothing() -> None:
         assert world.cluster.nodes[5].address in notes(last, "levels_unclear")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keyspace", "datacenter", "why"),
     [
@@ -390,6 +393,7 @@ def test_the_evidence_outlives_the_agent(tmp_path: Path) -> None:
         assert second.stop(PATIENCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("early", "known"), [(2, "4 min"), (1, "2 min")])
 def test_evidence_of_a_file_that_is_opened_late_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: int, known: str
@@ -421,6 +425,7 @@ def test_evidence_of_a_file_that_is_opened_late_is_kept(
     assert {str(use.level) for use in written.uses} == {"ALL", "LOCAL_QUORUM"}
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_lowers_nothing() -> None:
     """Only the clock of the host was set, so the window begins anew, whether it is ahead or right again."""
     clock, steady = Clock(), Clock()
@@ -529,6 +534,7 @@ def kept_datacenters(path: Path) -> list[str]:
     return list(evidence["datacenters"])
 
 
+@pytest.mark.slow
 def test_a_command_watches_a_datacenter_that_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody queries it yet, so the levels in use stay the same: its own default levels are watched all the same."""
     clock, path = Clock(), tmp_path / "state.db"
@@ -552,6 +558,7 @@ def test_a_command_watches_a_datacenter_that_was_added(tmp_path: Path, monkeypat
         assert kept_datacenters(path) == ["dc1", "dc2"]
 
 
+@pytest.mark.slow
 def test_a_command_forgets_a_datacenter_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The evidence still has its queries; it is no datacenter of clients any more."""
     clock, path = Clock(), tmp_path / "state.db"

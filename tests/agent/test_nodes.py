@@ -83,6 +83,7 @@ def test_clients_that_accept_it_get_json(world: World) -> None:
     assert (decision["decision"], decision["candidates"]) == ("safe", [address])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", ["10.9.9.9", "nobody", "127.0.1.", "%20", "2001:db8::1", "[2001:db8::1]:7000"])
 def test_a_name_that_no_node_has(world: World, node: str) -> None:
     """An unknown name is never ready and never safe, not even if it is the beginning of an address."""

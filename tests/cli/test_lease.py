@@ -107,6 +107,7 @@ def test_a_lease_is_granted_and_released(stage: Stage) -> None:
     assert stage.store.holders() == ()
 
 
+@pytest.mark.slow
 def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None:
     """The other lease may still be under decision, so the loss of its node counts in full."""
     first, second = stage.names[:2]
@@ -140,6 +141,7 @@ def test_preflight_without_the_leases_is_unknown(stage: Stage, capsys: pytest.Ca
     assert "has no readable lease record" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_node_of_another_owner_is_refused(stage: Stage) -> None:
     """Acquire and release refuse it with exit code 2; break names the owner."""
     first = stage.names[0]
@@ -328,6 +330,7 @@ def test_a_lease_is_released_by_host_name(stage: Stage, hosts: dict[str, list[st
     assert stage.run("release", "db1") == (0, f"embedded: released {stage.names[0]}\n")
 
 
+@pytest.mark.slow
 def test_no_lease_is_held_while_acquire_waits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--wait` tries again until the other lease is released, and blocks no other owner in between."""
     first, second = stage.names[:2]
@@ -369,6 +372,7 @@ class Swapped:
         return replace(now, nodes=(*swapped, *others))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [1, 3])
 def test_a_node_is_followed_to_its_new_address(stage: Stage, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     """A host id stands for the same node while acquire waits: the gate is asked about the node under the lease."""
@@ -380,6 +384,7 @@ def test_a_node_is_followed_to_its_new_address(stage: Stage, monkeypatch: pytest
     assert first != second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [1, 2, 3])
 def test_an_address_that_another_node_has_now_gets_no_lease(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, before: int
@@ -393,6 +398,7 @@ def test_an_address_that_another_node_has_now_gets_no_lease(
     assert stage.store.holders() == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_an_unsafe_stop_stays_unsafe_if_its_lease_is_left(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], format_: str
@@ -411,6 +417,7 @@ def test_an_unsafe_stop_stays_unsafe_if_its_lease_is_left(
     assert (json.loads(out)["decision"] if format_ == "json" else out.split()[0].lower()) == "unsafe"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leases", ["junk", "gone"])
 def test_an_unsafe_stop_is_unsafe_whatever_leases_there_are(
     stage: Stage, capsys: pytest.CaptureFixture[str], leases: str
@@ -429,6 +436,7 @@ def test_an_unsafe_stop_is_unsafe_whatever_leases_there_are(
     assert run(roll) == 2
 
 
+@pytest.mark.slow
 def test_without_configuration(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,6 +172,7 @@ def test_check_without_evidence_uses_the_default_levels(
     assert f"{WHY[broken]}; the default levels hold" in check(capsys, config, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", WHY)
 @pytest.mark.parametrize("follows", ["monitor: {keyspaces: blog_3, critical: auto, warning: auto}", "observed: {}"])
 def test_the_gate_of_commands_needs_evidence(

@@ -334,6 +334,7 @@ def test_a_wrong_option_ends_it(arguments: list[str], line: str, capsys: pytest.
     assert capsys.readouterr().err == f"UNKNOWN - {line}\n"
 
 
+@pytest.mark.slow
 def test_a_file_that_never_existed_ends_the_screen(tmp_path: Path) -> None:
     """A wrong name is reported at once, and the terminal works."""
     with terminal(["--from", str(tmp_path / "none.json")]) as tty:

@@ -35,6 +35,7 @@ def silenced(seen: Snapshot, names: Collection[str]) -> Snapshot:
     return replace(seen, nodes=nodes, views=(*views, *silent))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(clusters(views=3, tables=2), st.sampled_from(LEVELS), st.data())
 def test_stop_is_what_the_gate_decides(cluster: Cluster, level: str, data: st.DataObject) -> None:

@@ -258,6 +258,7 @@ def test_what_is_remembered_is_what_is_worked_out(cluster: Cluster, level: str, 
         old = kept
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(100))
 @given(clusters(), st.data())
 def test_rings_outlive_their_nodes_places(cluster: Cluster, data: st.DataObject) -> None:

@@ -82,6 +82,7 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
             assert health.outage == max(len(case.arcs_of(outage)) for outage in outages)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=1), st.data())
 def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:

@@ -93,6 +93,7 @@ def test_the_variant_of_paxos_is_read_back(variant: str | None) -> None:
     assert {node.paxos_variant for node in read_snapshot(json.dumps(document), "f.json").nodes} == {None}
 
 
+@pytest.mark.slow
 def test_the_keyspaces_by_schema_version_are_read_back() -> None:
     """Snapshots of older releases lack them; a replication is read in any form and order that Cassandra writes."""
     orders = KeyspaceReport(name="orders", replication="NetworkTopologyStrategy {dc1=3, dc2=2}")

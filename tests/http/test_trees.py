@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES, st.booleans())
 def test_what_is_within_the_bounds_is_decoded(value: object, ascii_: bool) -> None:  # noqa: FBT001 - drawn
     """Brackets, quotes and escapes within strings are not counted as structure."""

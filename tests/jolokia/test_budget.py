@@ -65,6 +65,7 @@ def test_a_large_range_map_is_never_held_as_a_whole() -> None:
     assert spans + besides < size / 4
 
 
+@pytest.mark.slow
 def test_a_small_poll_does_not_import_what_it_does_not_need() -> None:
     """A poll of a small healthy cluster imports neither the streaming library nor an event loop."""
     with Lab().running() as running:

@@ -452,6 +452,7 @@ def test_a_proxy_that_forbids_access() -> None:
     assert (step.name, "HTTP 403, access is forbidden" in step.text) == ("login", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refused", "name", "text", "fix"),
     [

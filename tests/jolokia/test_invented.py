@@ -132,6 +132,7 @@ def test_a_node_that_names_too_many_is_not_believed(
     assert not dialled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("contacts", "hostile"), POSITIONS)
 def test_a_ring_with_too_many_owners_is_read_from_another_node(
     contacts: tuple[str, ...], hostile: str, lab: Lab, dialled: Counter[str], capsys: pytest.CaptureFixture[str]

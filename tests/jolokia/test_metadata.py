@@ -68,6 +68,7 @@ def test_every_poll_reads_the_metadata_of_every_node() -> None:
         assert {len(agent.payloads) - before[address] for address, agent in running.cluster.agents.items()} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [missing_mbean, missing_operation, denied])
 @pytest.mark.parametrize("release", ["5.0.8", "6.0-alpha2"])
 def test_a_node_without_an_answer_is_asked_once(answer: Any, release: str) -> None:

@@ -129,6 +129,7 @@ def test_settings_of_a_node_that_starts_are_asked_for_when_it_serves_clients() -
         assert running.poll().nodes[2].auth_read_level == "LOCAL_QUORUM"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("contact", [ONE, TWO])
 @pytest.mark.parametrize(
@@ -157,6 +158,7 @@ def test_a_node_that_places_itself_elsewhere_is_a_contradiction(
         assert "contradiction" in {reason.code for reason in decision.reasons}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["3.11.19", "5.0.8"])
 @pytest.mark.parametrize("contact", [ONE, TWO])
 @pytest.mark.parametrize(("asker", "about"), [(TWO, TWO), (THREE, TWO), (ONE, TWO)])
@@ -261,6 +263,7 @@ def test_a_node_that_does_not_answer_about_locations_is_not_asked_in_each_poll(s
         assert running.cluster.posts - posts <= 30 + most
 
 
+@pytest.mark.slow
 def test_a_restarted_node_of_a_large_cluster_is_asked_in_the_next_poll() -> None:
     """Whether or not it is its turn to be asked for the members that it knows."""
     made = Lab(count=20, keyspaces=KEYSPACES)

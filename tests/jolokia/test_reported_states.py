@@ -202,6 +202,7 @@ def test_a_decommissioned_contact_point_is_a_note() -> None:
         assert decide(snapshot, TWO).decision == "safe"
 
 
+@pytest.mark.slow
 def test_an_assassinated_node_is_gone_with_the_next_poll() -> None:
     """Its tokens and host id are gone and only its endpoint remains, which the lists alone do not show."""
     lab = Lab(4)

@@ -69,6 +69,7 @@ def keyspaces_asked(running: Running, address: str) -> int:
     return asked_of(running, address).count("NonLocalStrategyKeyspaces")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contact", [ONE, TWO, FOUR])
 @pytest.mark.parametrize("addresses", [(ONE,), (ONE, TWO), (FOUR,)])
 def test_an_alter_that_reached_one_release_only(contact: str, addresses: tuple[str, ...]) -> None:

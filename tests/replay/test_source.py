@@ -91,6 +91,7 @@ def test_a_directory_without_recordings_is_an_error(tmp_path: Path) -> None:
     assert source.counts.requests == {"error": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"schema": "ringcheck/snapshot/1"}', '{"schema": "ringcheck/snapshot/1", "taken_at": "x"}'],

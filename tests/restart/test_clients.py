@@ -401,6 +401,7 @@ def test_after_a_step_everything_is_read_anew(tmp_path: Path) -> None:
         assert stage.recorded("stopping")[0]["host_id"] == stage.cluster.nodes[0].host_id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3])
 def test_the_gate_is_asked_about_the_node_under_the_lease(tmp_path: Path, number: int) -> None:
     """If its address changes before it is stopped, the commands would reach another node: the batch is planned anew."""
