@@ -32,8 +32,8 @@ CONTRADICTION_KINDS = (
         code="replication_disagreement",
         severity=Severity.UNKNOWN,
         meaning="Nodes with different schemas have different replications of a keyspace, or some do not know it. Each "
-        "coordinator uses its own, and the ring that was read shows one of them. A change of the schema never reaches "
-        "nodes of another major release, so this lasts until the end of an upgrade of Cassandra.",
+        "coordinator uses its own, and the ring that was read shows one of them. A change of the schema may not "
+        "reach nodes of another major release; then this lasts until the end of an upgrade of Cassandra.",
         next_step="Compare `DESCRIBE KEYSPACE` on the nodes named. During an upgrade, run the same ALTER or CREATE "
         "KEYSPACE on a node of each release; else restart the node that is behind.",
         reason="contradiction",

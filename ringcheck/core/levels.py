@@ -3,9 +3,9 @@
 All levels that were seen in the window are in use, for each keyspace if a source distinguishes keyspaces, and for the
 clients of each datacenter. All of them are watched, also those that are served whenever a stricter one is: if the
 stricter one can never be served, its loss is no outage, and would hide theirs. Only texts for people leave them out.
-Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so
-they count for all keyspaces. The default levels apply in every datacenter without evidence or with range scans, whose
-level is not counted, and in all datacenters as long as part of the window is not known.
+Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so they count for
+all keyspaces. The default levels apply in every datacenter without evidence or with range scans, whose level is not
+counted, and in all datacenters as long as part of the window is not known.
 """
 
 from __future__ import annotations

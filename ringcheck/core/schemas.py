@@ -1,8 +1,9 @@
 """What nodes of different schema versions know of keyspaces, and where they differ.
 
-Every coordinator places replicas by the schema that it knows itself. A change of the schema never reaches nodes of
-another major release, so during an upgrade of Cassandra an ALTER KEYSPACE or a CREATE KEYSPACE holds for the
-coordinators of one release only. The ring that was read shows one of the schemas.
+Every coordinator places replicas by the schema that it knows itself. A change of the schema may not reach nodes of
+another major release (3.11 and 4.0 exchange no schema; 4.1 and 5.0 in its default compatibility mode do). So during an
+upgrade of Cassandra an ALTER KEYSPACE or a CREATE KEYSPACE may hold for the coordinators of one release only. The ring
+that was read shows one of the schemas.
 """
 
 from __future__ import annotations

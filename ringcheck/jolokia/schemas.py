@@ -191,7 +191,7 @@ def _due(asked: AskedSchema | None, now: float) -> bool:
 
 
 def _spreads(source: MemberReport, group: Sequence[MemberReport]) -> bool:
-    """Whether a change of the schema can reach one of these nodes: it never crosses major releases."""
+    """Whether a change of the schema surely reaches one of these nodes: it may not cross major releases."""
     majors = {mbeans.release(item.report.release)[0] for item in group}
     return mbeans.release(source.report.release)[0] in majors
 

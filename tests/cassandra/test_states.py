@@ -293,9 +293,24 @@ def test_decommissioned_node(states: States) -> None:
     assert asked_there["keyspaces"] == found["keyspaces"]
 
 
+def replications(cluster: RealCluster, factor: int) -> set[str]:
+    """How nodes 1 and 3 replicate simple_3, some time after node 1 was asked to change its replication factor."""
+    strategy = f"{{'class': 'SimpleStrategy', 'replication_factor': {factor}}}"
+    with cluster.session(1, timeout=60) as session:
+        session.cluster.max_schema_agreement_wait = 0
+        session.execute(f"ALTER KEYSPACE simple_3 WITH replication = {strategy}")
+    time.sleep(5)
+    found = set()
+    for number in (1, 3):
+        with cluster.session(number, timeout=60) as session:
+            query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = 'simple_3'"
+            found.add(str(dict(session.execute(query).one().replication)))
+    return found
+
+
 @pytest.mark.parametrize(("old", "new"), [("4.1.9", "5.0.8")])
 def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, new: str) -> None:
-    """During an upgrade the prediction for a coordinator depends on its release; two schema versions are no finding."""
+    """During an upgrade a prediction depends on the coordinator's release, and so may an ALTER, which is then found."""
     cluster = real_cluster(old, "dc1:r1,dc1:r2,dc1:r3,dc2:r1", yaml=queries.TIMEOUTS)
     lab = Lab(cluster, (simple(1), simple(3), queries.network("nts_2_1", dc1=2, dc2=1)), tmp_path)
     lab.node(3).upgrade(new)
@@ -307,5 +322,11 @@ def test_mixed_releases(real_cluster: ClusterFactory, tmp_path: Path, old: str, 
     wanted = ("--level", "ONE", "--accept", "simple_1", "--allow", "recently_changed", lab.node(1).address)
     code, text = queries.ringcheck("preflight", "-H", lab.node(1).address, "--format", "json", *wanted)
     assert (code, "schema_disagreement" in text) == (0, False), text
+    altered = replications(cluster, factor=2)
+    for contact in (1, 3):
+        found = queries.judged(lab.node(contact))
+        codes = {(one["code"], one["subject"]) for one in found["findings"]}
+        assert (("replication_disagreement", "simple_3") in codes) == (len(altered) > 1), (altered, codes)
+    assert len(replications(cluster, factor=3)) == 1
     lab.lose(2)
     lab.compare(f"one node of {new}, another down", 1, 3, 4)

@@ -287,7 +287,7 @@ def schema_disagreement(world: World, rng: Random) -> bool:
 def other_replication(world: World, rng: Random) -> bool:
     """An ALTER or a CREATE KEYSPACE has reached only the nodes of one release, or only some nodes of a release.
 
-    A schema never crosses releases, so in a mixed cluster it stays so. Each coordinator uses the replication that it
+    A change may not cross releases, so in a mixed cluster it stays so. Each coordinator uses the replication that it
     knows itself.
     """
     if world.own_keyspaces:
