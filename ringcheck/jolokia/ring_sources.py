@@ -45,6 +45,7 @@ _ANSWERING = 3  # nodes that are asked for the ring and answer, at most
 _SHARE = 0.75  # share of the remaining time for one node, as long as there is another one to ask
 _LOCATING = 0.25  # share of the remaining time for locations
 _TRIED = 8  # nodes that are asked for the ring, those that went down meanwhile included
+_NO_HOST_IDS: Mapping[str, str] = {}
 
 
 class _Reading(NamedTuple):
@@ -121,13 +122,16 @@ class RingSources:
         membership, until = known.membership, self._discovery.after(_LOCATING)
         names = membership.named_once
         reports = self._discovery.member_reports(membership)
+        endpoints = _endpoints_by_host_id(agent for _, agent, _ in reports)
         few = len(membership.members) <= FEW
+        named = [member for member in membership.members if member.identity in names]
+        common = [member for member in named if few or member.identity == known.source_id]
         started = {}
         for member, agent, report in reports:
             if agent is known.source or agent in self._failed or not settled(report, owns=member.owns):
                 continue
-            about = [one for one in membership.members if few or one is member or one.identity == known.source_id]
-            targets = _locatable(agent, report, [one for one in about if one.identity in names])
+            about = common if few or member.identity not in names else [*common, member]
+            targets = _locatable(report, about, endpoints[agent])
             if member.identity not in targets:  # it does not see even itself, and is not settled
                 continue
             if agent.places.due(targets) or agent in again or _contradicts(agent, known, names):
@@ -254,16 +258,28 @@ def _contradicts(agent: JolokiaEndpoint, known: KnownCluster, names: Mapping[str
     return any(differs(place, locations.get(names.get(of, ""), NOWHERE)) for of, place in agent.places.known.items())
 
 
-def _locatable(agent: JolokiaEndpoint, report: NodeReport, members: Iterable[Member]) -> dict[str, str]:
+def _endpoints_by_host_id(agents: Iterable[JolokiaEndpoint]) -> dict[JolokiaEndpoint, Mapping[str, str]]:
+    """The endpoint by host id, as each node knows it; nodes that know the same host ids share one map."""
+    host_ids = {agent: agent.host_ids or _NO_HOST_IDS for agent in agents}
+    distinct = {id(known): known for known in host_ids.values()}
+    maps = {key: {host_id: endpoint for endpoint, host_id in known.items()} for key, known in distinct.items()}
+    return {agent: maps[id(known)] for agent, known in host_ids.items()}
+
+
+def _locatable(report: NodeReport, members: Iterable[Member], endpoints: Mapping[str, str]) -> dict[str, str]:
     """The text by which a node's snitch finds each of some members, by identity: of those that it sees live and joined.
 
     Of others the snitch may invent a location, or keep a wrong one (`mbeans.locations`).
+
+    Args:
+        report: of the node.
+        members: to find.
+        endpoints: by host id, as the node knows them.
     """
-    endpoint_of = {host_id: endpoint for endpoint, host_id in (agent.host_ids or {}).items()}
-    serving = report.live - report.joining
     asked = mbeans.release(report.release)
-    known = ((one.identity, endpoint_of.get(one.identity) or _listed(one, report)) for one in members)
-    return {identity: mbeans.snitch_target(name, asked) for identity, name in known if name in serving}
+    known = ((member.identity, endpoints.get(member.identity) or _listed(member, report)) for member in members)
+    serving = ((identity, name) for identity, name in known if name in report.live and name not in report.joining)
+    return {identity: mbeans.snitch_target(name, asked) for identity, name in serving}
 
 
 def _listed(member: Member, report: NodeReport) -> str:
