@@ -33,7 +33,7 @@ from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.testimony import believable, testimony
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ringcheck.core.ring import Problem
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
@@ -63,6 +63,7 @@ class Discovery:
         self._fanout = fanout
         self._ends = ends
         self._merged: tuple[object, Membership] | None = None  # what was merged last, and the result
+        self._reported: tuple[object, tuple[MemberReport, ...]] | None = None  # likewise, of `member_reports`
 
     # Which agents are asked.
 
@@ -228,15 +229,19 @@ class Discovery:
 
     # What they report.
 
-    def member_reports(self, membership: Membership) -> list[MemberReport]:
-        """The reports that members gave of themselves, in the order of the members."""
-        reports = []
+    def member_reports(self, membership: Membership) -> tuple[MemberReport, ...]:
+        """The reports that members gave of themselves, in the order of the members; kept until an answer changes."""
+        given = membership, self._fanout.answers.copy()
+        if self._reported is None or self._reported[0] != given:
+            self._reported = given, tuple(self._member_reports(membership))
+        return self._reported[1]
+
+    def _member_reports(self, membership: Membership) -> Iterator[MemberReport]:
         for member in membership.members:
             agent = membership.agents.get(member.address)
             answer = self._fanout.answers.get(agent) if agent else None
             if agent and isinstance(answer, NodeReport) and not identity_mismatch(member, answer, membership):
-                reports.append(MemberReport(member, agent, answer))
-        return reports
+                yield MemberReport(member, agent, answer)
 
     def disagreements(self, membership: Membership) -> tuple[Problem, ...]:
         """Problems for what the reports disagree about."""
