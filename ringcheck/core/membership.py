@@ -93,14 +93,22 @@ class Directory:
             node.host_id: index for index, node in enumerate(nodes) if node.host_id and ids[node.host_id] == 1
         }
         self._by_text: dict[str, int] = {}
-        sharing: dict[str, list[int]] = defaultdict(list)
         for index, node in enumerate(nodes):
-            sharing[ip_of(node.endpoint or node.address)].append(index)
             self._by_text.setdefault(node.address, index)
         self._by_text |= {node.endpoint: index for index, node in enumerate(nodes) if node.endpoint}
-        self._by_ip = {ip: indexes[0] for ip, indexes in sharing.items() if len(indexes) == 1}
-        # The port of a node is not known if only releases before 4.0 name it.
-        self._portless = {ip: index for ip, index in self._by_ip.items() if _port_unknown(nodes[index])}
+        self._nodes = nodes
+
+    @cached_property
+    def _by_ip(self) -> dict[str, int]:
+        """The only node at an address; most endpoints are found without it."""
+        ips = [ip_of(node.endpoint or node.address) for node in self._nodes]
+        numbers = Counter(ips)
+        return {ip: index for index, ip in enumerate(ips) if numbers[ip] == 1}
+
+    @cached_property
+    def _portless(self) -> dict[str, int]:
+        """Those whose port is not known, because only releases before 4.0 name them."""
+        return {ip: index for ip, index in self._by_ip.items() if _port_unknown(self._nodes[index])}
 
     def index_of(self, endpoint: str, host_ids: Mapping[str, str]) -> int | None:
         """The index of the node that an endpoint means; None if it means no node.
@@ -362,11 +370,14 @@ def claimed_twice(nodes: Sequence[Node]) -> dict[tuple[str, str], tuple[int, ...
     Nodes can share an address only if their ports differ. If one of them is known without its port, the address does
     not say which node it means.
     """
-    claims: dict[tuple[str, str], list[int]] = defaultdict(list)
     portless = {node.address for node in nodes if not has_port(node.address)}
-    for index, node in enumerate(nodes):
-        ip = ip_of(node.address)
-        claims["address", ip if ip in portless else node.address].append(index)
+    addresses = [ip if (ip := ip_of(node.address)) in portless else node.address for node in nodes]
+    host_ids = [node.host_id for node in nodes if node.host_id]
+    if len(set(addresses)) == len(addresses) and len(set(host_ids)) == len(host_ids):  # as in almost every cluster
+        return {}
+    claims: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, (node, address) in enumerate(zip(nodes, addresses, strict=True)):
+        claims["address", address].append(index)
         if node.host_id:
             claims["host id", node.host_id].append(index)
     return {claim: tuple(claiming) for claim, claiming in claims.items() if len(claiming) > 1}
