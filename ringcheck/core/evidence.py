@@ -148,36 +148,34 @@ class Evidence:
 
     # Coordinators, for health
 
-    def observers_in(self, datacenters: Iterable[str]) -> tuple[View, ...]:
-        """Usable views of the coordinators in some datacenters; all usable views if there are none.
-
-        Datacenters without a usable view are judged by what the others see of them.
-        """
-        wanted = frozenset(datacenters)
-        local = tuple([view for view in self.usable if self.node(view).datacenter in wanted])
-        return local or self.usable
-
     def outlooks(self, datacenters: tuple[str, ...]) -> tuple[Outlook, ...]:
-        """The distinct outlooks of the coordinators in some datacenters; an empty tuple means all datacenters."""
+        """The distinct outlooks of the coordinators in some datacenters; an empty tuple means all datacenters.
+
+        Datacenters without a view that counts are judged by what the others see of them.
+        """
         outlooks = self._outlooks.get(datacenters)
         if outlooks is None:
-            views = self.observers_in(datacenters) if datacenters else self.usable
-            outlooks = self._outlooks[datacenters] = self._distinct(views)
+            local = [views for views in self._alike if self.node(views[0]).datacenter in datacenters]
+            outlooks = self._outlooks[datacenters] = self._distinct(local or self._alike)
         return outlooks
 
-    def _distinct(self, views: Iterable[View]) -> tuple[Outlook, ...]:
+    def _distinct(self, alike: Iterable[list[View]]) -> tuple[Outlook, ...]:
         groups: dict[tuple[frozenset[int], Behaviour], list[str]] = defaultdict(list)
-        for view in views:
-            down, behaviours = self._seen_by[view.observer]
-            for behaviour in behaviours:
-                groups[down, behaviour].append(view.observer)
+        for views in alike:
+            for behaviour in self.behaviours(views[0]):
+                groups[self.down(views[0]), behaviour] += [view.observer for view in views]
         ordered = sorted(groups.items(), key=lambda item: (min(item[1]), item[0][1]))
         return tuple(Outlook(tuple(sorted(observers)), down, behaviour) for (down, behaviour), observers in ordered)
 
     @cached_property
-    def _seen_by(self) -> dict[str, tuple[frozenset[int], tuple[Behaviour, ...]]]:
-        """What each observer whose view counts does not reach, and the behaviours that it may have."""
-        return {view.observer: (self.down(view), self.behaviours(view)) for view in self.usable}
+    def _alike(self) -> tuple[list[View], ...]:
+        """The views that count, those together that have equal lists and come from like nodes of one datacenter."""
+        groups: dict[tuple[object, ...], list[View]] = defaultdict(list)
+        for view in self.usable:
+            node = self.node(view)
+            key = id(self.liveness(view)), node.datacenter, node.release_version, node.paxos_variant
+            groups[key].append(view)
+        return tuple(groups.values())
 
     def behaviours(self, view: View) -> tuple[Behaviour, ...]:
         """The behaviours that the coordinator of a view may have."""
@@ -347,9 +345,17 @@ class Evidence:
         return self._in_movement("moving")
 
     def _in_movement(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
-        mode = which.upper()
-        own = (index for index in self._all_nodes if (node := self._self_report(index)) and node.mode == mode)
-        return frozenset(own).union(*(getattr(lists, which) for lists in self._lists))
+        own = self._own_modes.get(which.upper(), frozenset())
+        return own.union(*(getattr(lists, which) for lists in self._lists))
+
+    @cached_property
+    def _own_modes(self) -> dict[str | None, frozenset[int]]:
+        """The nodes whose own agents answered, by the mode that these report."""
+        nodes: dict[str | None, list[int]] = defaultdict(list)
+        for index in self._all_nodes:
+            if node := self._self_report(index):
+                nodes[node.mode].append(index)
+        return {mode: frozenset(indexes) for mode, indexes in nodes.items()}
 
     @cached_property
     def holders(self) -> frozenset[int]:

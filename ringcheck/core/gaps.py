@@ -112,7 +112,7 @@ def _discarded(view: View, hint: str) -> Finding:
 
 
 def _strangers(evidence: Evidence) -> Iterator[Finding]:
-    for view in evidence.usable:
+    for view in evidence.usable if any(lists.strangers for lists, _ in evidence.observers_of) else ():
         strangers = evidence.liveness(view).strangers
         if strangers:
             text = f"{view.observer} sees {listed(strangers)} live, which is no known node"
