@@ -31,6 +31,7 @@ evidence does, for each coordinator.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, cast
@@ -42,7 +43,7 @@ from ringcheck.core.headroom import demands_of, headroom, least, range_health, s
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from ringcheck.core.consistency import Demand, Level, Operation, Requirement, Rules
+    from ringcheck.core.consistency import Demand, Level, Operation, Replicas, Requirement, Rules
     from ringcheck.core.headroom import Headroom, RangeHealth
     from ringcheck.core.kinds import Marks, RangeKind
     from ringcheck.core.ring import Layout, Partitioner, Range, Ring
@@ -287,26 +288,41 @@ class RingState(RangeCensus):
             nodes = self._living_in[datacenter] = self.ring.holding(local) - self.down
         return nodes
 
-    def regained(self, back: frozenset[int], node: int, demands: Iterable[Demand]) -> int:
-        """How many tokens can be served again when a node returns after the nodes `back` have returned."""
-        needed = tuple(demands)
+    def regained(self, back: frozenset[int], node: int, levels: Iterable[tuple[Demand, ...]]) -> list[int]:
+        """How many tokens can be served again when a node returns after the nodes `back` have returned.
+
+        Args:
+            back: nodes that are up again already.
+            node: the one that returns.
+            levels: what each level demands; the result has a number for each.
+        """
+        changes = self._changes(back, node)
+        return [
+            sum(width for (then, now), width in changes.items() if not served(then, needed) and served(now, needed))
+            for needed in levels
+        ]
+
+    def _changes(self, back: frozenset[int], node: int) -> Counter[tuple[Replicas, Replicas]]:
+        """The tokens of the ranges (and pieces) of a node, by their counts before and after its return."""
         before, after = self._marks_with(back), self._marks_with(back | {node})
-        total = 0
-        uncut = [index for index in self.ring.ranges_of[node] if index not in self.pieces]
-        for row, width in self._widths(uncut, self._rows(uncut, before)).items():
+        changes: Counter[tuple[Replicas, Replicas]] = Counter()
+        for row, width in self._uncut_widths(node, before).items():
             at = row.index(before[node])
-            returned = (*row[:at], after[node], *row[at + 1 :])
-            if not served(self._counts(row), needed) and served(self._counts(returned), needed):
-                total += width
+            changes[self._counts(row), self._counts((*row[:at], after[node], *row[at + 1 :]))] += width
         for index, pieces in self.pieces.items():
-            if node not in self.members(index):
-                continue
-            then, now = self._row(index, before), self._row(index, after)
-            for piece in pieces:
-                lost = not served(self._counts(then, piece, before), needed)
-                if lost and served(self._counts(now, piece, after), needed):
-                    total += self.space.width(piece.start, piece.end)
-        return total
+            if node in self.members(index):
+                then, now = self._row(index, before), self._row(index, after)
+                for piece in pieces:
+                    counts = self._counts(then, piece, before), self._counts(now, piece, after)
+                    changes[counts] += self.space.width(piece.start, piece.end)
+        return changes
+
+    def _uncut_widths(self, node: int, marks: list[int]) -> Counter[Marks]:
+        """How many tokens the ranges of a down node have that no pending range cuts, by these marks."""
+        if self.down == {node} and isinstance(self.touched, list):
+            return self._touched_marks[1]  # in most outages one node is down
+        uncut = [index for index in self.ring.ranges_of[node] if index not in self.pieces]
+        return self._widths(uncut, self._rows(uncut, marks))
 
     def _marks_with(self, back: frozenset[int]) -> list[int]:
         """Marks by node once these nodes have returned."""

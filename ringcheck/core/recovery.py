@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,5 +83,8 @@ def _ranges_held(node: int, outages: Sequence[Outage]) -> int:
 
 def _share(back: frozenset[int], node: int, outages: Sequence[Outage]) -> float:
     """The largest share of a ring's token space that a node's return restores, once the nodes `back` are back."""
-    regained = (outage.state.regained(back, node, outage.demands) / outage.state.space.size for outage in outages)
+    lost: dict[RingState, list[tuple[Demand, ...]]] = defaultdict(list)
+    for outage in outages:
+        lost[outage.state].append(outage.demands)
+    regained = (max(state.regained(back, node, demands)) / state.space.size for state, demands in lost.items())
     return max(regained, default=0.0)

@@ -78,7 +78,8 @@ def test_what_a_return_restores_is_what_is_lost_without_it(level: Level, seed: i
     left = ring.down
     for node in sorted(ring.down):
         without = lost(ring, left, level, client)
-        assert ring.regained(ring.down - left, node, demands) == without - lost(ring, left - {node}, level, client)
+        regained = without - lost(ring, left - {node}, level, client)
+        assert ring.regained(ring.down - left, node, [demands]) == [regained]
         left -= {node}
 
 
