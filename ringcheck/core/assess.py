@@ -227,9 +227,11 @@ def _logins_without_replicas(scope: Scope) -> Iterator[Finding]:
     serving = {node.datacenter for node in scope.snapshot.nodes if node.native_transport_running and node.datacenter}
     for ring in scope.snapshot.rings:
         rules = [rule for name, rule in scope.chosen(ring) if name == AUTH_KEYSPACE and rule.logins]
-        holding = {scope.snapshot.nodes[node].datacenter for node in ring.holders}
         local = [str(level) for rule in rules for level in rule.levels if level.local]
-        if not local or ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY or None in holding:
+        if not local or ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY:
+            continue
+        holding = {scope.snapshot.nodes[node].datacenter for node in ring.holders}
+        if None in holding:
             continue
         for datacenter in sorted(serving - holding):
             text = f"no client can log in to {datacenter}: {AUTH_KEYSPACE} has no replica there, and is read at "

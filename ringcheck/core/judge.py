@@ -89,6 +89,9 @@ class Judge:
         self._snapshot = scope.snapshot
         self._outages: dict[object, Outage] = {}
         self._seen: dict[tuple[int, Level, str | None], tuple[_Sight, ...] | str] = {}
+        # By index of the ring and identity of the rule, which the scope keeps alive:
+        self._wanted: dict[tuple[int, int], list[tuple[Level, str | None]]] = {}
+        self._shared: dict[tuple[int, int, Level, str | None], LevelVerdict] = {}
 
     @property
     def outages(self) -> list[Outage]:
@@ -110,12 +113,9 @@ class Judge:
 
     def _levels(self, name: str, rule: Rule, index: int) -> tuple[LevelVerdict, ...]:
         """Verdicts on a keyspace at each level for each client datacenter; `index` is that of its ring."""
-        wanted = [
-            (level, client)
-            for level in dict.fromkeys((*rule.levels, *self._levels_shown))
-            for client in self._scope.clients(level, self._snapshot.rings[index])
-            if level in self._levels_shown or rule.at(level, client)
-        ]
+        wanted = self._wanted.get((index, id(rule)))
+        if wanted is None:
+            wanted = self._wanted[index, id(rule)] = self._levels_of(rule, index)
         unknown = [
             (level, client) for level, client in wanted if rule.at(level, client) and self._why(index, level, client)
         ]
@@ -125,7 +125,27 @@ class Judge:
             self.findings.append(noted("replication_unknown", name, text, "state it under `replication:`"))
         return tuple([self._level(name, rule, index, level, client) for level, client in wanted])
 
+    def _levels_of(self, rule: Rule, index: int) -> list[tuple[Level, str | None]]:
+        """The levels that are watched or shown for keyspaces with a rule, each with its client datacenters."""
+        return [
+            (level, client)
+            for level in dict.fromkeys((*rule.levels, *self._levels_shown))
+            for client in self._scope.clients(level, self._snapshot.rings[index])
+            if level in self._levels_shown or rule.at(level, client)
+        ]
+
     def _level(self, name: str, rule: Rule, index: int, level: Level, client: str | None) -> LevelVerdict:
+        """The verdict at one level. Keyspaces of one ring and rule share it, unless it comes with findings."""
+        key = (index, id(rule), level, client)
+        verdict = self._shared.get(key)
+        if verdict is None:
+            noted = len(self.findings)
+            verdict = self._judge(name, rule, index, level, client)
+            if len(self.findings) == noted:
+                self._shared[key] = verdict
+        return verdict
+
+    def _judge(self, name: str, rule: Rule, index: int, level: Level, client: str | None) -> LevelVerdict:
         watched = bool(rule.at(level, client))
         sight = self._worst(rule, self._sights(index, level, client))
         if isinstance(sight, str):

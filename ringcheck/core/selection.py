@@ -70,13 +70,17 @@ class Scope:
         return chosen
 
     def _choose(self, ring: Ring) -> list[tuple[str, Rule]]:
-        return [(name, self._rule(name)) for name in ring.keyspaces if self.judges(name)]
+        rules = ((name, self._rule(name)) for name in ring.keyspaces)
+        return [(name, rule) for name, rule in rules if self._judges(name, rule)]
 
     def judges(self, keyspace: str) -> bool:
         """Whether a keyspace is judged, if the cluster has it."""
+        return self._judges(keyspace, self._rule(keyspace))
+
+    def _judges(self, keyspace: str, rule: Rule) -> bool:
         if self._patterns:
             return any(fnmatchcase(keyspace, pattern) for pattern in self._patterns)
-        return not self._rule(keyspace).ignore
+        return not rule.ignore
 
     def _rule(self, keyspace: str) -> Rule:
         named = bool(self._patterns)
