@@ -66,12 +66,12 @@ class Level(StrEnum):
     @property
     def local(self) -> bool:
         """Whether it counts only replicas of the coordinator's datacenter."""
-        return self.value.startswith("LOCAL_")
+        return self.startswith("LOCAL_")
 
     @property
     def serial(self) -> bool:
         """Whether a Paxos round precedes its operations."""
-        return self.value.endswith("SERIAL")
+        return self.endswith("SERIAL")
 
 
 _FIXED = {Level.ONE: 1, Level.TWO: 2, Level.THREE: 3, Level.LOCAL_ONE: 1}
@@ -331,6 +331,7 @@ class Rules:
         self._factors = {} if replication is None else _factors(replication, self.version, owners)
         self.datacenters = tuple(self._factors)
         self.total = sum(factor.replicas for factor in self._factors.values())
+        self._demands: dict[tuple[Level, Operation, str | None], Demand] = {}
 
     def demand(self, level: Level, operation: Operation, client: str | None) -> Demand:
         """What a level demands of each range.
@@ -343,6 +344,12 @@ class Rules:
         Raises:
             UnknownReplicationError: if the level needs factors that are not known.
         """
+        demand = self._demands.get((level, operation, client))
+        if demand is None:
+            demand = self._demands[level, operation, client] = self._demand(level, operation, client)
+        return demand
+
+    def _demand(self, level: Level, operation: Operation, client: str | None) -> Demand:
         scope = client if level.local else None
         if level is Level.ANY:
             return Demand((), operation)

@@ -29,16 +29,16 @@ Racks: TypeAlias = tuple[tuple[str, str], ...]
 """(datacenter, rack) by rack index, as in `Layout.racks`."""
 
 
-def unordered(numbers: Mapping[Marks, int], mark: Callable[[int], int] = int) -> Counter[Marks]:
+def unordered(numbers: Mapping[Marks, int], mark: Callable[[int], int] | None = None) -> Counter[Marks]:
     """Numbers by sorted marks; the order of replicas would make hundreds of keys out of a few.
 
     Args:
         numbers: numbers by marks in the order of replicas.
-        mark: what to replace each mark with before sorting.
+        mark: what to replace each mark with before sorting; None to keep them.
     """
     totals: Counter[Marks] = Counter()
     for row, number in numbers.items():
-        totals[tuple(sorted(map(mark, row)))] += number
+        totals[tuple(sorted(map(mark, row) if mark else row))] += number
     return totals
 
 
