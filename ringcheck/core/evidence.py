@@ -171,10 +171,9 @@ class Evidence:
     def _alike(self) -> tuple[list[View], ...]:
         """The views that count, those together that have equal lists and come from like nodes of one datacenter."""
         groups: dict[tuple[object, ...], list[View]] = defaultdict(list)
-        for view in self.usable:
-            node = self.node(view)
-            key = id(self.liveness(view)), node.datacenter, node.release_version, node.paxos_variant
-            groups[key].append(view)
+        for view, node in zip(self.usable, map(self.node, self.usable), strict=True):
+            lists = id(self.liveness(view))
+            groups[lists, node.datacenter, node.release_version, node.paxos_variant].append(view)
         return tuple(groups.values())
 
     def behaviours(self, view: View) -> tuple[Behaviour, ...]:
@@ -352,9 +351,8 @@ class Evidence:
     def _own_modes(self) -> dict[str | None, frozenset[int]]:
         """The nodes whose own agents answered, by the mode that these report."""
         nodes: dict[str | None, list[int]] = defaultdict(list)
-        for index in self._all_nodes:
-            if node := self._self_report(index):
-                nodes[node.mode].append(index)
+        for index in filter(self._self_report, self._all_nodes):
+            nodes[self.snapshot.nodes[index].mode].append(index)
         return {mode: frozenset(indexes) for mode, indexes in nodes.items()}
 
     @cached_property
