@@ -85,11 +85,11 @@ class _Condition:
     positions: Positions
     spare: int
 
-    def tolerances(self, rows: Collection[Members]) -> Iterator[tuple[Members, int]]:
-        """The nodes at these positions of each row, ascending, with how many of them may be lost."""
+    def nodes(self, rows: Iterable[Members]) -> Iterator[Members]:
+        """The nodes at these positions of each row, ascending."""
         if len(self.positions) > 1:
-            return zip(map(tuple, map(sorted, map(itemgetter(*self.positions), rows))), repeat(self.spare))
-        return ((tuple([row[position] for position in self.positions]), self.spare) for row in rows)
+            return map(tuple, map(sorted, map(itemgetter(*self.positions), rows)))
+        return (tuple([row[position] for position in self.positions]) for row in rows)
 
 
 class RingSurvey:
@@ -163,11 +163,21 @@ class RingSurvey:
         for key, row, _, kind in self._kinds:
             for condition in self._conditions(row, (), kind, demands):
                 keys[condition].add(key)
-        rows = {condition: set(self._rows_of(keys[condition])) for condition in keys}
-        for row, conditions, _ in self._pieces(demands):
-            for condition in conditions:
-                rows.setdefault(condition, set()).add(row)
-        return frozenset(chain.from_iterable(condition.tolerances(found) for condition, found in rows.items()))
+        uncut = (zip(self._nodes_of(condition, keys[condition]), repeat(condition.spare)) for condition in keys)
+        cut = (
+            (members, condition.spare)
+            for row, conditions, _ in self._pieces(demands)
+            for condition in conditions
+            for members in condition.nodes([row])
+        )
+        return frozenset(chain(chain.from_iterable(uncut), cut))
+
+    def _nodes_of(self, condition: _Condition, keys: Collection[Positions]) -> Iterable[Members]:
+        """The nodes of which a condition speaks, ascending, in each range of these row kinds that is not cut."""
+        every_range = len(keys) == len(self._kinds) and not self.state.pieces
+        if every_range and len(condition.positions) == self.state.ring.width:
+            return self.copysets  # as in a healthy ring with all replicas in one datacenter
+        return condition.nodes(self._rows_of(keys))
 
     def _rows_of(self, keys: Collection[Positions]) -> Iterator[Members]:
         """The replicas of each range of these row kinds that no pending range cuts."""
@@ -176,6 +186,25 @@ class RingSurvey:
         if pieces:
             chosen = (one and index not in pieces for index, one in enumerate(chosen))
         return compress(ring.rows(), chosen)
+
+    @cached_property
+    def copysets(self) -> frozenset[Members]:
+        """The different sets of nodes that hold all replicas of a range."""
+        ring = self.state.ring
+        copysets = frozenset(map(tuple, map(sorted, ring.rows())))
+        if ring.filler not in ring.table:
+            return copysets
+        return frozenset(tuple([node for node in copyset if node != ring.filler]) for copyset in copysets)
+
+    def homes(self, demands: Demands) -> set[tuple[Members, int]]:
+        """The racks of the live replicas of each range, and how many of these replicas it can lose."""
+        kinds = ((row, self._conditions(row, (), kind, demands)) for _, row, _, kind in self._kinds)
+        pieces = ((row, conditions) for row, conditions, _ in self._pieces(demands))
+        return {
+            (tuple([self.rack_of[row[position]] for position in condition.positions]), condition.spare)
+            for row, conditions in chain(kinds, pieces)
+            for condition in conditions
+        }
 
     @cached_property
     def _kinds(self) -> list[tuple[Positions, Members, int, Replicas]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import combinations
 from math import comb, exp, log, log1p
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,13 @@ from ringcheck.core.risk import judged_levels
 from ringcheck.core.selection import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ringcheck.core.assess import Question
-    from ringcheck.core.cuts import Members, Tolerance
+    from ringcheck.core.cuts import Tolerance
+    from ringcheck.core.failuresets import Demands
     from ringcheck.core.failureshares import FailureShares
+    from ringcheck.core.health import RingState
     from ringcheck.core.policy import Policy, Severity
     from ringcheck.core.ring import Ring, Snapshot
     from ringcheck.core.risk import JudgedLevel
@@ -189,7 +191,7 @@ class _OddsFinder:
         for tier in sorted(self._tiers, reverse=True):
             known = [tolerances for tolerances in self._tiers[tier] if tolerances is not None]
             if len(known) == len(self._tiers[tier]):
-                yield tier, self._odds(frozenset().union(*known))
+                yield tier, self._odds(_union(known))
 
     def _odds(self, tolerances: frozenset[Tolerance]) -> Odds:
         if tolerances not in self._known:
@@ -199,13 +201,14 @@ class _OddsFinder:
     def _levels(self, survey: RingSurvey) -> Iterator[LevelOdds]:
         for level in judged_levels(self._scope, survey.state.ring, self._asked):
             try:
-                tolerances = self._tolerances(survey, level)
+                demands = self._demands(survey, level)
             except UnknownReplicationError as error:
                 self._add(level, None)
                 yield LevelOdds(level=level, problem=str(error))
                 continue
+            tolerances = _union(list(map(survey.tolerances, demands)))
             self._add(level, tolerances)
-            yield LevelOdds(level=level, odds=self._odds(tolerances), racks=self._racks(tolerances))
+            yield LevelOdds(level=level, odds=self._odds(tolerances), racks=self._racks(survey, demands))
 
     def _add(self, level: JudgedLevel, tolerances: frozenset[Tolerance] | None) -> None:
         if level.tier:
@@ -215,50 +218,50 @@ class _OddsFinder:
         snapshot = self._scope.snapshot
         return RingSurvey(ring_state(ring, snapshot.layout, self._scope.space, ()), snapshot)
 
-    def _tolerances(self, survey: RingSurvey, level: JudgedLevel) -> frozenset[Tolerance]:
-        """The tolerances for coordinators of every behaviour, because these may demand different things."""
+    def _demands(self, survey: RingSurvey, level: JudgedLevel) -> list[Demands]:
+        """What coordinators demand; those of different behaviours may demand different things."""
         outlooks = self._scope.outlooks(survey.state.ring, level.level, level.datacenter)
-        demands = dict.fromkeys(
-            tuple(demands_of(level.level, level.datacenter, rules).values()) for _, rules in outlooks
-        )
-        return frozenset().union(*map(survey.tolerances, demands))
+        demands = (tuple(demands_of(level.level, level.datacenter, rules).values()) for _, rules in outlooks)
+        return list(dict.fromkeys(demands))
 
-    def _racks(self, tolerances: Iterable[Tolerance]) -> tuple[tuple[str, str], ...]:
+    def _racks(self, survey: RingSurvey, demands: Iterable[Demands]) -> tuple[tuple[str, str], ...]:
+        """The racks whose loss alone takes more replicas of some range than it can lose."""
         layout = self._scope.snapshot.layout
-        rack_of = layout.rack_of.__getitem__
-        homes = {(tuple(map(rack_of, members)), spare) for members, spare in tolerances}
+        homes = set().union(*map(survey.homes, demands))
         fatal = {rack for racks, spare in homes for rack, number in Counter(racks).items() if number > spare}
         return tuple(layout.racks[rack] for rack in sorted(fatal))
 
     def _data(self, survey: RingSurvey) -> DataOdds:
         ring = survey.state.ring
         names = tuple(sorted(name for name, _ in self._scope.chosen(ring)))
-        copysets = set(map(tuple, map(sorted, ring.rows())))
-        if ring.filler in ring.table:
-            copysets = {tuple([node for node in copyset if node != ring.filler]) for copyset in copysets}
-        number, least = len(copysets), self._least_copysets(copysets)
+        number, least = len(survey.copysets), self._least_copysets(survey.state)
         try:
             rules = self._scope.rules(ring, _ANY_BEHAVIOUR)
         except UnknownReplicationError as error:
             return DataOdds(keyspaces=names, copysets=number, least=least, problem=str(error))
-        tolerances = survey.tolerances((rules.demand(Level.ONE, "read", None),))
+        demands = (rules.demand(Level.ONE, "read", None),)
         return DataOdds(
             keyspaces=names,
             copysets=number,
             least=least,
-            odds=self._odds(tolerances),
-            racks=self._racks(tolerances),
+            odds=self._odds(survey.tolerances(demands)),
+            racks=self._racks(survey, [demands]),
         )
 
-    def _least_copysets(self, copysets: Collection[Members]) -> int:
+    def _least_copysets(self, state: RingState) -> int:
         """The fewest copysets that these nodes can form, if a copyset has as many nodes of a datacenter as now."""
         layout = self._scope.snapshot.layout
-        homes = [layout.racks[rack][0] for rack in layout.rack_of]
-        nodes = Counter([homes[node] for node in set(chain.from_iterable(copysets))])
+        nodes = Counter([layout.racks[layout.rack_of[node]][0] for node in state.ring.holders])
         replicas: Counter[str] = Counter()
-        for names in {tuple(map(homes.__getitem__, copyset)) for copyset in copysets}:
-            replicas |= Counter(names)
+        for kind in state.kinds:
+            replicas |= Counter(dict(kind[0].natural))
         return max((-(-nodes[home] // replicas[home]) for home in nodes), default=0)
+
+
+def _union(several: Sequence[frozenset[Tolerance]]) -> frozenset[Tolerance]:
+    """The union; the set itself if all are one object, since a copy and a comparison of a large set take long."""
+    distinct = list({id(tolerances): tolerances for tolerances in several}.values())
+    return distinct[0] if len(distinct) == 1 else frozenset().union(*distinct)
 
 
 # The sum over sets of failed racks
