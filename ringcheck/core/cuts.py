@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import chain, combinations, repeat
 from math import comb
+from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Cuts:
 def cuts_of(tolerances: Collection[Tolerance]) -> Cuts:
     """The cuts of ranges with these tolerances, none of which is negative."""
     number: Counter[int] = Counter()
-    for (replicas, spare), many in Counter([(len(members), spare) for members, spare in tolerances]).items():
+    sizes = zip(map(len, map(itemgetter(0), tolerances)), map(itemgetter(1), tolerances), strict=True)
+    for (replicas, spare), many in Counter(sizes).items():
         number[spare + 1] += many * comb(replicas, spare + 1)
     if number.total() <= _LISTED:
         sets = _minimal(_sets(tolerances))
@@ -73,11 +75,16 @@ def _numbered(sets: SetsBySize, nodes: Collection[int], number: Mapping[int, int
 
 def _sets(tolerances: Iterable[Tolerance]) -> dict[int, set[Members]]:
     """The sets of one replica more than a range can lose, by size."""
-    whole: dict[int, list[Members]] = defaultdict(list)
+    sets: dict[int, set[Members]] = defaultdict(set)
+    larger: dict[int, list[Members]] = defaultdict(list)
     for members, spare in tolerances:
-        if len(members) > spare:
-            whole[spare + 1].append(members)
-    return {size: set(chain.from_iterable(map(combinations, rows, repeat(size)))) for size, rows in whole.items()}
+        if len(members) == spare + 1:
+            sets[spare + 1].add(members)
+        elif len(members) > spare:
+            larger[spare + 1].append(members)
+    for size, rows in larger.items():
+        sets[size].update(chain.from_iterable(map(combinations, rows, repeat(size))))
+    return sets
 
 
 def _minimal(sets: Mapping[int, set[Members]]) -> dict[int, set[Members]]:

@@ -157,11 +157,11 @@ def sound_sets(cuts: Cuts, room: int) -> list[int]:
         kept = counts[-1] <= _KEPT
         total, longer = 0, []
         for members, allowed in frontier:
+            begun = [part for size in parts for part in combinations(members, size)]
             for node in _bits(allowed):
                 left = allowed & beside[node]
-                for size in parts:
-                    for part in combinations(members, size):
-                        left &= ~completed.get((*part, node), 0)
+                for part in begun:
+                    left &= ~completed.get((*part, node), 0)
                 total += left.bit_count()
                 if kept and left:
                     longer.append(((*members, node), left))
