@@ -370,6 +370,19 @@ def test_the_agent_asks_for_locations_in_its_second_poll() -> None:
         source.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("about", [7, 0])
+def test_a_node_of_a_large_cluster_is_asked_about_itself_and_the_source_of_the_ring(about: int) -> None:
+    """It may place either of them elsewhere than the ring that was read; the first node is the source."""
+    made = Lab(count=20, keyspaces=KEYSPACES)
+    address = made.addresses[about]
+    for written in (address, made.endpoint(address)):
+        made.nodes[made.addresses[7]].operations[DATACENTER, written] = "dc2"
+    with made.running() as running:
+        seen = running.poll(20)
+    assert [(problem.code, problem.subject) for problem in seen.problems] == [("location_disagreement", address)]
+
+
 @pytest.mark.parametrize(("operation", "own"), [(DATACENTER, "dc2"), (RACK, "r9")])
 def test_the_source_of_the_ring_may_be_the_one_that_is_wrong(operation: str, own: str) -> None:
     """The other nodes are asked where they place it: what it says of itself is no better than what they say."""
