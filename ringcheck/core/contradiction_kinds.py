@@ -18,6 +18,16 @@ CONTRADICTION_KINDS = (
         lifts_when="all views know the same movements",
     ),
     FindingKind(
+        code="token_disagreement",
+        severity=Severity.UNKNOWN,
+        meaning="Nodes give a member different shares of the ring: they know different tokens of some member. Some "
+        "coordinators look for replicas on other nodes than the ring that was read shows.",
+        next_step="Wait some seconds. If the finding stays, compare `nodetool ring` on these nodes, and restart the "
+        "node that is behind.",
+        reason="contradiction",
+        lifts_when="all nodes know the same tokens",
+    ),
+    FindingKind(
         code="location_disagreement",
         severity=Severity.UNKNOWN,
         meaning="Nodes disagree on the datacenter or rack of a node. These coordinators count other replicas as local, "

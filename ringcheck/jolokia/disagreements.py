@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from math import isclose
+from typing import TYPE_CHECKING, NamedTuple
 
 from ringcheck.core.endpoint import ip_of
 from ringcheck.core.membership import by_address
@@ -13,7 +14,7 @@ from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.testimony import believable, serving, testimony
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.core.membership import Member, Testimony
     from ringcheck.jolokia.endpoint import JolokiaEndpoint
@@ -66,6 +67,80 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
         what = "a member" if len(endpoints) == 1 else "members"
         text = f"{_know(names)} {known} as {what}, and no node whose report counts does"
         yield Problem("unconfirmed_member", names[0], text)
+
+
+def different_tokens(membership: Membership, reports: Sequence[MemberReport]) -> Iterator[Problem]:
+    """A problem for each set of serving nodes that give members other shares of the ring than most nodes do.
+
+    The shares follow from the tokens of all nodes. While a node lists a movement they change, and nothing is compared.
+    """
+    if any(report.joining or report.leaving or report.moving for _, _, report in reports):
+        return
+    camps = _camps(membership, reports)
+    for camp in camps[1:]:
+        believed = camps[0].shares
+        index = _differing(camp.shares, believed)[0]
+        names = [member.address for member in camp.members]
+        text = (
+            f"{listed(names)} {'gives' if len(names) == 1 else 'give'} {membership.members[index].address} "
+            f"{camp.shares.get(index, 0):.2%} of the ring, and {camps[0].members[0].address} gives it "
+            f"{believed.get(index, 0):.2%}: they know other tokens"
+        )
+        yield Problem("token_disagreement", names[0], text)
+
+
+class _Camp(NamedTuple):
+    """Nodes that give the members the same shares of the ring; the shares by index of member."""
+
+    shares: Mapping[int, float]
+    members: list[Member]
+
+
+def _camps(membership: Membership, reports: Iterable[MemberReport]) -> list[_Camp]:
+    """The nodes that serve clients by the shares that they give, the largest number of nodes first.
+
+    Those that do not know all token owners are left out: `unknown_to_some`.
+    """
+    told: dict[tuple[int, int], tuple[MemberReport, list[Member]]] = {}
+    for item in reports:
+        if serving(item.report) and item.agent.shares and item.agent.host_ids is not None:
+            key = id(item.agent.shares), id(item.agent.host_ids)
+            told.setdefault(key, (item, []))[1].append(item.member)
+    if len(told) == 1:  # as usual: all give the same
+        return []
+    camps: list[_Camp] = []
+    for (_, agent, report), members in told.values():
+        if membership.roster.strangers_to(testimony(agent, report)):
+            continue
+        shares = _by_index(membership, agent)
+        same = (one for one in camps if not _differing(one.shares, shares))
+        camp = next(same, None)
+        if camp is None:
+            camps.append(_Camp(shares, members))
+        else:
+            camp.members.extend(members)
+    for camp in camps:
+        camp.members.sort(key=lambda member: by_address(member.endpoint))
+    return sorted(camps, key=lambda camp: (-len(camp.members), by_address(camp.members[0].endpoint)))
+
+
+def _by_index(membership: Membership, agent: JolokiaEndpoint) -> dict[int, float]:
+    """The shares that a node gives, by index of member; it may know a member under several endpoints."""
+    shares: dict[int, float] = defaultdict(float)
+    for endpoint, share in (agent.shares or {}).items():
+        index = membership.roster.index_of(endpoint, agent.host_ids)
+        if index is not None:
+            shares[index] += share
+    return dict(shares)
+
+
+def _differing(some: Mapping[int, float], others: Mapping[int, float]) -> list[int]:
+    """The members to which two nodes give different shares; Cassandra adds up a node's ranges as 32-bit floats."""
+    return [
+        index
+        for index in sorted({*some, *others})
+        if not isclose(some.get(index, 0.0), others.get(index, 0.0), rel_tol=1e-4, abs_tol=1e-9)
+    ]
 
 
 def unconfirmed_addresses(

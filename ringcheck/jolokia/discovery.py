@@ -15,6 +15,7 @@ from ringcheck.core.membership import Roster
 from ringcheck.errors import DataError
 from ringcheck.jolokia.disagreements import (
     answering_twice,
+    different_tokens,
     known_to_idle_nodes,
     unconfirmed_addresses,
     unknown_to_some,
@@ -154,7 +155,7 @@ class Discovery:
         """Agents that are asked for the members that they know.
 
         In a small cluster these are all agents. In a larger one they are a few, and one in each datacenter; later
-        polls ask others, in turn.
+        polls ask others, in turn. Some of those that know other tokens than most are asked each time.
         """
         agents = list(membership.agents.values())
         if len(agents) <= FEW:
@@ -165,7 +166,7 @@ class Discovery:
             by_datacenter[locations.get(address, (None, None))[0]].append(agent)
         turn = self._session.polls
         some = [agents[(turn * FEW + step) % len(agents)] for step in range(FEW)]
-        return frozenset([*some, *(local[turn % len(local)] for local in by_datacenter.values())])
+        return frozenset([*some, *(local[turn % len(local)] for local in by_datacenter.values()), *_unusual(agents)])
 
     async def _ask_about_unexplained(self, membership: Membership, until: float) -> bool:
         """Ask nodes for the members that they know, if their lists name an unknown endpoint or lack a member.
@@ -248,6 +249,7 @@ class Discovery:
         reports = self.member_reports(membership)
         return (
             *unknown_to_some(membership, reports),
+            *different_tokens(membership, reports),
             *known_to_idle_nodes(membership, reports),
             *unconfirmed_addresses(membership, reports, self._agents_at),
             *answering_twice(membership, self._fanout.reports()),
@@ -372,3 +374,10 @@ def _lists(agent: JolokiaEndpoint, report: NodeReport) -> tuple[object, ...]:
 
 def _stride(agents: Sequence[JolokiaEndpoint]) -> int:
     return max(1, len(agents) // FEW)
+
+
+def _unusual(agents: Sequence[JolokiaEndpoint]) -> list[JolokiaEndpoint]:
+    """A few of the agents that last reported other shares of the ring than most, so that one that follows is seen."""
+    told = Counter(id(agent.shares) for agent in agents if agent.shares)
+    usual = max(told, key=lambda shares: told[shares], default=None)
+    return [agent for agent in agents if agent.shares and id(agent.shares) != usual][:FEW]

@@ -9,7 +9,7 @@ import json
 import re
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.errors import DataError, DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import document, parsed
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ringcheck.jolokia.mbeans import Request
     from ringcheck.jolokia.node_report import NodeReport
     from ringcheck.jolokia.outcomes import Outcome
+
+T = TypeVar("T")
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
@@ -61,9 +63,9 @@ class SharedValues:
     def __init__(self) -> None:
         self.counting = False
         self.sets: dict[frozenset[str], frozenset[str]] = {}
-        self._maps: dict[frozenset[tuple[str, str]], Mapping[str, str]] = {}
+        self._maps: dict[frozenset[tuple[str, object]], Mapping[str, Any]] = {}
 
-    def map(self, reported: Mapping[str, str]) -> Mapping[str, str]:
+    def map(self, reported: Mapping[str, T]) -> Mapping[str, T]:
         """The map, or an equal one that was reported before."""
         return self._maps.setdefault(frozenset(reported.items()), reported)
 
@@ -90,6 +92,7 @@ class JolokiaEndpoint:
             process: host id and generation of the node's last report; None if it has not answered.
             host_ids: host id by endpoint of its last report that had them; None if it was not asked.
             owners: endpoints that own tokens, likewise; None if it was not asked or does not report them.
+            shares: share of the ring by endpoint, likewise.
             counters: of client requests, as they were when they were last asked for.
             logins: how clients log in to it.
             places: where its present process places nodes.
@@ -98,6 +101,7 @@ class JolokiaEndpoint:
         self.process: tuple[str | None, int | None] | None = None
         self.host_ids: Mapping[str, str] | None = None
         self.owners: frozenset[str] | None = None
+        self.shares: Mapping[str, float] | None = None
         self.counters = Counters()
         self.logins = Logins()
         self.places = Places()
@@ -169,7 +173,12 @@ class JolokiaEndpoint:
             # A node that does not report owners may have been read as a source of the ring, which shows them too.
             unchanged = before is self.host_ids and not self._reports_owners
             self.owners = self.owners if report.owners is None and unchanged else report.owners
+            self.shares = None if report.shares is None else self._shared.map(report.shares)
         return report
+
+    def forget_members(self) -> None:
+        """Forget what it reported of the members in an earlier poll: it may be out of date."""
+        self.host_ids = self.owners = self.shares = None
 
     async def refresh(self, deadline: float, *, members: bool = False) -> NodeReport:
         """A report of the node's state and view: one request, as long as the same request works.

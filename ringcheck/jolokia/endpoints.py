@@ -83,3 +83,13 @@ def owners(value: object, what: str) -> frozenset[str]:
         DataError: if it is not a map by endpoint.
     """
     return frozenset(CANONICAL[key] for key in mapping(value, what))
+
+
+def shares(value: object, what: str) -> dict[str, float] | None:
+    """The share of the ring by canonical endpoint, from the same attribute; None if a share is not a number.
+
+    Raises:
+        DataError: if it is not a map by endpoint.
+    """
+    told = {CANONICAL[key]: share for key, share in mapping(value, what).items()}
+    return told if all(type(share) in {int, float} for share in told.values()) else None

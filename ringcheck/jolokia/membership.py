@@ -11,7 +11,7 @@ from ringcheck.jolokia.endpoint import JolokiaEndpoint, SharedValues
 from ringcheck.jolokia.testimony import believable, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ringcheck.core.membership import Member, Roster
     from ringcheck.core.ring import Node, Snapshot, View
@@ -120,6 +120,7 @@ class KnownCluster:
         topology: the ring.
         read_at: monotonic time at which both were read.
         fingerprint: see `fingerprint`; None if both must be read again in any case.
+        shares: of the ring by endpoint, each map that a believable node reported when it was read.
         processes: of believable nodes by address, as last reported.
         built: nodes and views of earlier snapshots by address: an unchanged report gives the same objects.
         views: of the last snapshot, by observer.
@@ -136,6 +137,7 @@ class KnownCluster:
     read_at: float
     fingerprint: object
     processes: dict[str, Process]
+    shares: Sequence[Mapping[str, float]] = ()
     built: dict[str, BuiltNode] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
     source: JolokiaEndpoint | None = None
@@ -284,6 +286,12 @@ def fingerprint(reports: Iterable[MemberReport]) -> object:
         frozenset().union(*{getattr(report, name) for report in serve}) for name in ("joining", "leaving", "moving")
     ]
     return known, *moves, frozenset(report.schema_version for report in serve)
+
+
+def shares_told(reports: Iterable[MemberReport]) -> list[Mapping[str, float]]:
+    """Each map of shares of the ring that nodes which serve clients reported: a new one means that tokens moved."""
+    by_id = {id(agent.shares): agent.shares for _, agent, report in reports if agent.shares and serving(report)}
+    return list(by_id.values())
 
 
 def processes(reports: Iterable[MemberReport]) -> dict[str, Process]:

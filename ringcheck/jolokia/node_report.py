@@ -9,7 +9,7 @@ from ringcheck.core.metadata import MetadataReport
 from ringcheck.core.ring import COORDINATING
 from ringcheck.errors import DataError
 from ringcheck.jolokia import mbeans
-from ringcheck.jolokia.endpoints import check_number, endpoints, host_ids, owners
+from ringcheck.jolokia.endpoints import check_number, endpoints, host_ids, owners, shares
 from ringcheck.jolokia.outcomes import OK, THROWN, Outcome, flag, is_missing_mbean, mapping, number, text
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class NodeReport:
         moving: endpoints that it sees moving.
         host_ids: host id by endpoint; None if it was not asked for.
         owners: endpoints that own tokens; None if it was not asked for or is not reported.
+        shares: share of the ring by endpoint, which follows from the tokens that each of them owns; None likewise.
         metadata: what it knows of the cluster metadata service; None before 6.0, or if it can't be read.
     """
 
@@ -63,6 +64,7 @@ class NodeReport:
     moving: frozenset[str] = frozenset()
     host_ids: Mapping[str, str] | None = field(default=None, repr=False)
     owners: frozenset[str] | None = field(default=None, repr=False)
+    shares: Mapping[str, float] | None = field(default=None, repr=False)
     metadata: MetadataReport | None = None
 
 
@@ -106,6 +108,7 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
         **lists,
         host_ids=ids,
         owners=owning,
+        shares=_shares(answers, with_port),
         metadata=_metadata(answers, shared),
     )
 
@@ -162,11 +165,23 @@ def _owners(
     with_port: bool,  # noqa: FBT001 - which of two
     shared: dict[frozenset[str], frozenset[str]],
 ) -> frozenset[str] | None:
-    name = mbeans.OWNERSHIP_WITH_PORT if with_port else mbeans.OWNERSHIP
-    if name not in answers or answers[name].status != OK:
+    name, answer = _ownership(answers, with_port)
+    if answer is None:
         return None
-    owning = owners(answers[name].value, name)
+    owning = owners(answer.value, name)
     return shared.setdefault(owning, owning)
+
+
+def _shares(answers: Mapping[str, Outcome], with_port: bool) -> dict[str, float] | None:  # noqa: FBT001 - which of two
+    name, answer = _ownership(answers, with_port)
+    return None if answer is None else shares(answer.value, name)
+
+
+def _ownership(answers: Mapping[str, Outcome], with_port: bool) -> tuple[str, Outcome | None]:  # noqa: FBT001 - which of two
+    """The attribute with the owners of tokens, and its outcome; None if it was not asked for or failed."""
+    name = mbeans.OWNERSHIP_WITH_PORT if with_port else mbeans.OWNERSHIP
+    answer = answers.get(name)
+    return name, answer if answer and answer.status == OK else None
 
 
 def _metadata(answers: Mapping[str, Outcome], shared: dict[frozenset[str], frozenset[str]]) -> MetadataReport | None:

@@ -65,7 +65,7 @@ from ringcheck.errors import DataError, SourceError
 from ringcheck.http.timing import step
 from ringcheck.jolokia.discovery import Discovery
 from ringcheck.jolokia.fanout import FanOut
-from ringcheck.jolokia.membership import fingerprint, processes, same_process
+from ringcheck.jolokia.membership import fingerprint, processes, same_process, shares_told
 from ringcheck.jolokia.ring_sources import RingSources
 from ringcheck.jolokia.schemas import same_schema
 from ringcheck.jolokia.snapshot import SnapshotBuilder, counted
@@ -212,7 +212,7 @@ class Poll:
             return False
         if fingerprint(reports) != known.fingerprint or not self._discovery.same_members(known.membership):
             return False
-        if not same_schema(known, reports):
+        if not same_schema(known, reports) or any(shares not in known.shares for shares in shares_told(reports)):
             return False
         now = processes(reports)
         return all(same_process(known.processes.get(address), process) for address, process in now.items())

@@ -23,6 +23,7 @@ from ringcheck.jolokia.membership import (
     fingerprint,
     listed_members,
     processes,
+    shares_told,
 )
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.own_settings import differs
@@ -87,8 +88,8 @@ class RingSources:
             DataError: if the contact points are of two clusters.
         """
         for agent, report in self._fanout.reports():
-            if report.host_ids is None:  # what it reported of the members in an earlier poll may be out of date
-                agent.host_ids = agent.owners = None
+            if report.host_ids is None:
+                agent.forget_members()
         first = self._session.known is None
         best = await self._best_reading(await self._discovery.ask_everyone())
         if best is None:
@@ -227,6 +228,7 @@ class RingSources:
                 topology=topology,
                 read_at=session.clock(),
                 fingerprint=fingerprint(reports),
+                shares=shares_told(reports),
                 processes=processes(reports),
                 source=agent,
                 source_id=next((member.identity for member, one, _ in reports if one is agent), None),

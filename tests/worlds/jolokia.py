@@ -6,6 +6,7 @@ Error turns the answer to a whole bulk into one object. The content follows from
 
 from __future__ import annotations
 
+import struct
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -191,9 +192,15 @@ class Answers:
         )
 
     def _ownership(self, *, port: bool) -> dict[str, float]:
-        share = 1 / max(1, len(self.ring.owners))
-        names = [self._written(node.number, port=port) for node in self.ring.owners]
-        return self._mixed({name if port else f"/{name}": share for name in names})
+        """The share of the ring of each owner, added up range by range as 32-bit floats."""
+        owners = {token: node.number for node in self.ring.owners for token in node.tokens}
+        tokens = sorted(owners)
+        shares: dict[int, float] = {}
+        for before, token in zip([*tokens[-1:], *tokens], tokens, strict=False):
+            share = _float32(((token - before) % 2**64 or 2**64) / 2**64)
+            shares[owners[token]] = _float32(shares.get(owners[token], 0.0) + share)
+        names = {number: self._written(number, port=port) for number in shares}
+        return self._mixed({name if port else f"/{name}": shares[number] for number, name in names.items()})
 
     # Operations
 
@@ -412,6 +419,10 @@ def _block(endpoint: Endpoint, start: int, states: list[tuple[str, str]], *, por
 
 def _ghostly(endpoint: Endpoint, release: str, *, port: bool) -> str:
     return _block(endpoint, GENERATION, [("STATUS", "LEFT,1,1795300000000"), ("RELEASE_VERSION", release)], port=port)
+
+
+def _float32(number: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
 def _no_attribute(name: str) -> AnswerError:

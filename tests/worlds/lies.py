@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tests.worlds.cluster import AGENT_PORT, GAINERS, Answering, Endpoint, Node, Role
 from tests.worlds.happenings import HAPPENINGS, Bend, others, pick, ports, some, unreached
-from tests.worlds.world import AUTH_LEVELS, agent_url
+from tests.worlds.world import AUTH_LEVELS, agent_url, new_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -313,6 +313,18 @@ def other_replication(world: World, rng: Random) -> bool:
     return True
 
 
+def other_tokens(world: World, rng: Random) -> bool:
+    """Some nodes have missed that an owner moved, so that they know its old tokens."""
+    if len(world.owners) == 1:
+        return False
+    owner = rng.choice(world.owners)
+    old = new_tokens(rng, len(owner.tokens))
+    others = [node.number for node in world.nodes if node is not owner]
+    for number in some(rng, others):
+        world.own_tokens.setdefault(number, {})[owner.number] = old
+    return True
+
+
 def _other_factors(rng: Random, keyspace: Keyspace) -> tuple[tuple[str, int], ...]:
     """Other replication factors than those of a keyspace."""
     name, factor = rng.choice(keyspace.factors)
@@ -410,6 +422,7 @@ LIES: tuple[Bend, ...] = (
     broken_ring,
     schema_disagreement,
     other_replication,
+    other_tokens,
     other_auth_level,
     no_auth_level,
     no_authenticator,

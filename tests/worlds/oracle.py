@@ -15,7 +15,8 @@ Rules that are not obvious:
   coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be reported.
 - A node that answers at a contact point is asked there, not at the usual port of its address too.
 - An agent that forbids something that ringcheck asks for does not answer; nothing is demanded of its view.
-- A coordinator places replicas by the replication in its own schema, which may not be that of the others.
+- A coordinator places replicas by the replication in its own schema, which may not be that of the others, and by the
+  tokens that it knows.
 - LOCAL levels matter in the datacenters that have clients: those that are named, else those that hold replicas.
 """
 
@@ -217,6 +218,10 @@ class Oracle:
     def _own_ring(self, coordinator: int) -> Ring:
         return self.world.ring(coordinator)
 
+    def _whole_ring(self, coordinator: int) -> Ring:
+        """The ring of all nodes, or the one that a coordinator with tokens of its own knows."""
+        return self._own_ring(coordinator) if coordinator in self.world.own_tokens else self.whole
+
     def unserved(self, coordinator: int, tier: str) -> list[Case]:
         """The cases that a coordinator can't serve at the level of a tier."""
         watched = [
@@ -226,7 +231,7 @@ class Oracle:
 
     def unserved_at(self, coordinator: int, keyspace: Keyspace, level: str) -> list[Case]:
         """The cases of a keyspace that a coordinator can't serve at a level; none if its own ring has none."""
-        up, whole = self.world.reached(coordinator), self.whole
+        up, whole = self.world.reached(coordinator), self._whole_ring(coordinator)
         own = self._own_ring(coordinator)
         queries = self.queries(coordinator, keyspace, level)
         failing = [query for query in queries if self._pieces(own, query, up)]
@@ -260,7 +265,7 @@ class Oracle:
         if not up & stopped:
             return
         after = up - stopped - frozenset(self.world.holders)
-        own, whole = self._own_ring(coordinator), self.whole
+        own, whole = self._own_ring(coordinator), self._whole_ring(coordinator)
         for keyspace in self.keyspaces(coordinator):
             for level in self.gated(keyspace, coordinator):
                 for query in self.queries(coordinator, keyspace, level):

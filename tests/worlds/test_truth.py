@@ -215,6 +215,7 @@ SHOWN = (
     "open_nodes",
     "own_datacenters",
     "own_keyspaces",
+    "own_tokens",
 )
 
 

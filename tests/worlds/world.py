@@ -74,6 +74,7 @@ class World:
         open_nodes: numbers of nodes whose clients need not log in, although those of others must.
         own_datacenters: where single nodes place themselves, by number, if other nodes place them elsewhere.
         own_keyspaces: keyspaces by schema version, where they are not `keyspaces`.
+        own_tokens: tokens of nodes, by number, as single nodes know them, by their numbers, if not the true ones.
         contacts: URLs of ringcheck's contact points, in this order.
         holders: numbers of the nodes under a restart lease.
         routes: node whose agent answers at a host and port, if it is not the node with that endpoint.
@@ -96,6 +97,7 @@ class World:
     open_nodes: set[int] = field(default_factory=set)
     own_datacenters: dict[int, str] = field(default_factory=dict)
     own_keyspaces: dict[str, list[Keyspace]] = field(default_factory=dict)
+    own_tokens: dict[int, dict[int, tuple[int, ...]]] = field(default_factory=dict)
     contacts: list[str] = field(default_factory=list)
     holders: list[int] = field(default_factory=list)
     routes: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class World:
     before: World | None = None
     change: Change = "none"
     patience: dict[int, int] = field(default_factory=dict)
-    rings: dict[tuple[tuple[int, Role], ...], Ring] = field(default_factory=dict, repr=False)
+    rings: dict[tuple[tuple[int, Role, tuple[int, ...]], ...], Ring] = field(default_factory=dict, repr=False)
 
     def copied(self) -> World:
         """A copy that can be changed independently."""
@@ -115,11 +117,16 @@ class World:
         return self.ring_of(everyone if observer is None else self.views[observer].knows | {observer}, observer)
 
     def ring_of(self, known: set[int], observer: int | None = None) -> Ring:
-        """The ring of these nodes, with their true roles or with those that a node believes they have."""
+        """The ring of these nodes, with their true roles and tokens or with those that a node believes they have."""
         roles = [(number, self.role(number, observer)) for number in sorted(known)]
-        members = tuple((number, role) for number, role in roles if role in OWNERS | GAINERS)
+        believed = {} if observer is None else self.own_tokens.get(observer, {})
+        members = tuple(
+            (number, role, believed.get(number, self.nodes[number].tokens))
+            for number, role in roles
+            if role in OWNERS | GAINERS
+        )
         if members not in self.rings:
-            self.rings[members] = Ring(_as(self.nodes[number], role) for number, role in members)
+            self.rings[members] = Ring(_as(self.nodes[number], role, tokens) for number, role, tokens in members)
         return self.rings[members]
 
     def role(self, number: int, observer: int | None = None) -> Role:
@@ -318,8 +325,8 @@ def contact_points(rng: Random, world: World) -> list[str]:
     return [agent_url(node.endpoint.address, node.agent_port) for node in some]
 
 
-def _as(node: Node, role: Role) -> Node:
-    return node if node.role == role else replace(node, role=role)
+def _as(node: Node, role: Role, tokens: tuple[int, ...]) -> Node:
+    return node if (node.role, node.tokens) == (role, tokens) else replace(node, role=role, tokens=tokens)
 
 
 def agent_url(address: str, port: int = AGENT_PORT) -> str:
