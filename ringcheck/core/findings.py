@@ -196,6 +196,14 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
     "What contradicts itself": CONTRADICTION_KINDS,
     "What is wrong with views and nodes": (
         FindingKind(
+            code="streams_unread",
+            severity=Severity.OK,
+            meaning="A node did not say whether it is streaming: its answer failed or was late. Only the gate asks.",
+            next_step="Ask again. If it stays so, look at the node's Jolokia.",
+            gate="judged",
+            source_decides=True,
+        ),
+        FindingKind(
             code="view_discarded",
             severity=Severity.WARNING,
             meaning="A node answers, but its view does not count. Either other nodes see the node up while it is "

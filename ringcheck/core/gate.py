@@ -36,6 +36,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.actions import ACTIONS
+from ringcheck.core.answers import answer, bounded, ordered, without_notes_of_blocking_leases
 from ringcheck.core.assess import AT_MOST
 from ringcheck.core.consistency import Level
 from ringcheck.core.decommission import decommission_reasons
@@ -44,19 +45,11 @@ from ringcheck.core.health import ring_state
 from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop, without_implied
 from ringcheck.core.maintenance import release_of, under_lease
 from ringcheck.core.movements import RangeMovement
-from ringcheck.core.reasons import (
-    REASONS,
-    DecisionWord,
-    Reason,
-    answer,
-    bounded,
-    ordered,
-    reason,
-    without_notes_of_blocking_leases,
-)
+from ringcheck.core.reasons import REASONS, DecisionWord, Reason, reason
 from ringcheck.core.refusals import refusals, strangers
 from ringcheck.core.selection import Scope
 from ringcheck.core.stakes import StakeFinder
+from ringcheck.core.streaming import may_stream, streaming_reasons
 from ringcheck.core.words import counted, listed, suggestion
 from ringcheck.errors import UsageError
 
@@ -288,7 +281,7 @@ class Gatekeeper:
         breaking = (self.state(stake.ring, self.uncounted).breakers(stake.demands) for stake in self.stakes)
         spared = self.evidence.surely_down if outage else self._everyone.difference(*breaking)
         down = self.evidence.not_reached if self.gate.require_all_up else frozenset()
-        return frozenset(index for index in spared if not self.snapshot.nodes[index].streams and not down - {index})
+        return frozenset(index for index in spared - may_stream(self.evidence) if not down - {index})
 
     def obstacles(self) -> tuple[Reason, ...]:
         """The reasons that keep every node from stopping, whichever is asked for."""
@@ -333,21 +326,7 @@ class Gatekeeper:
                 yield reason("lease_held", holder.node, under_lease(holder), lifts_when=release_of(holder))
 
     def _streams(self, known: frozenset[int]) -> Iterator[Reason]:
-        """A stop aborts what a node sends and receives: a repair or a rebuild of hours fails."""
-        nodes = self.snapshot.nodes
-        streaming = self.evidence.names(index for index in known if nodes[index].streams)
-        for name in streaming:
-            text = f"{name} is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
-            yield reason("streaming", name, text, lifts_when=f"{name} has no more streams")
-        unread = (index for index in known - self.evidence.surely_down if nodes[index].streams is None)
-        silent = self.evidence.names(unread)
-        if silent and "streaming" not in self.left_out:
-            text = f"not known whether {listed(silent)} {'is' if len(silent) == 1 else 'are'} streaming"
-            yield reason("streaming", silent[0], text, blocks=False, lifts_when="CurrentStreams can be read there")
-        others = self.evidence.names(index for index in self._everyone - known if nodes[index].streams)
-        if others:
-            text = f"{counted(len(others), 'other node')} streaming: {listed(others)}"
-            yield reason("streaming", others[0], text, blocks=False)
+        return streaming_reasons(self.evidence, known, recorded="streaming" in self.left_out)
 
     # Ranges that are lost before the stop
 

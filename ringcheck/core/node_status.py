@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
+from ringcheck.core.answers import answer
 from ringcheck.core.endpoint import ip_of
-from ringcheck.core.reasons import answer
 from ringcheck.core.ring import NORMAL
+from ringcheck.core.streaming import may_stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -178,7 +179,7 @@ class _Refused:
         if index is None or keeper.gate.require_spare or keeper.gate.require_all_up or keeper.gate.allow:
             return True
         doubtful = index in keeper.uncounted and not self._is_dead(address)
-        return doubtful or bool(keeper.snapshot.nodes[index].streams)
+        return doubtful or index in may_stream(keeper.evidence)
 
     def _is_dead(self, address: str) -> bool:
         return self._index(address) in self._keeper.evidence.surely_down

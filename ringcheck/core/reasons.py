@@ -6,12 +6,11 @@ reason whose code has no row, as in the document of a newer release, blocks and 
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from ringcheck.core.consistency import Level
 
@@ -215,6 +214,13 @@ _KINDS = (
         passing=True,
     ),
     ReasonKind(
+        code="streams_unread",
+        answer="unknown",
+        meaning="A candidate did not say whether it is streaming: its answer failed or was late.",
+        lifts_when="`StreamManager`'s `CurrentStreams` can be read there",
+        passing=True,
+    ),
+    ReasonKind(
         code="view_disagreement",
         answer="unsafe",
         meaning="Coordinators see different nodes up, or know different members.",
@@ -307,8 +313,6 @@ _KINDS = (
 )
 
 REASONS: Mapping[str, ReasonKind] = {kind.code: kind for kind in _KINDS}
-_ORDER = {code: number for number, code in enumerate(REASONS)}
-_RANKS: Mapping[DecisionWord, int] = {"unsafe": 0, "unknown": 1, "safe": 2}
 
 
 def kind_of(code: str) -> ReasonKind:
@@ -388,63 +392,3 @@ def reason(code: str, subject: str, summary: str, **fields: object) -> Reason:
         **fields,
     }
     return Reason(code=code, subject=subject, summary=summary, **given)  # type: ignore[arg-type]
-
-
-def answer(reasons: Iterable[Reason]) -> DecisionWord:
-    """The answer to which the blocking reasons lead: unknown wins over safe, unsafe over unknown."""
-    answers = {reason.kind.answer for reason in reasons if reason.blocks}
-    if answers - {"unknown"}:
-        return "unsafe"
-    return "unknown" if answers else "safe"
-
-
-def bounded(reasons: Iterable[Reason], most: int) -> tuple[Reason, ...]:
-    """The reasons; if many about nodes have one code, only the first `most` of them, and how many more there are.
-
-    For people to read only: the answer has been made from all of them before.
-    """
-    every = tuple(reasons)
-    total = Counter((reason.code, reason.blocks) for reason in every if reason.keyspace is None)
-    seen: Counter[tuple[str, bool]] = Counter()
-    kept: list[Reason] = []
-    for entry in every:
-        key = entry.code, entry.blocks
-        seen[key] += entry.keyspace is None
-        if entry.keyspace or seen[key] <= most:
-            kept.append(entry)
-        elif seen[key] == most + 1:
-            more = total[key] - seen[key]
-            kept.append(replace(entry, summary=f"{entry.subject} and {more} more like those before"))
-    return tuple(kept)
-
-
-def ordered(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
-    """Blocking reasons first, and among these the ones that decide; then the largest loss, then the table's order.
-
-    The coordinators of a mixed cluster read demands by their own releases and Paxos variants, and may give the same
-    reason several times. The one with the largest loss is kept.
-    """
-
-    def rank(reason: Reason) -> tuple[bool, int, int, float, int]:
-        return (
-            not reason.blocks,
-            _RANKS[reason.kind.answer],
-            reason.kind.headline,
-            -(reason.share or 0.0),
-            _ORDER.get(reason.code, len(_ORDER)),
-        )
-
-    kept: dict[tuple[object, ...], Reason] = {}
-    for reason in sorted(reasons, key=rank):
-        about = reason.subject, reason.keyspaces, reason.level, reason.datacenter
-        text = reason.summary if reason.ranges is None else ""  # texts of losses hold their numbers
-        kept.setdefault((reason.code, reason.blocks, *about, text), reason)
-    return tuple(kept.values())
-
-
-def without_notes_of_blocking_leases(reasons: list[Reason]) -> list[Reason]:
-    """The reasons without the notes on leases that block: no lease appears twice."""
-    blocking = {reason.subject for reason in reasons if reason.code == "lease_held" and reason.blocks}
-    return [
-        reason for reason in reasons if reason.code != "lease_held" or reason.blocks or reason.subject not in blocking
-    ]

@@ -300,13 +300,13 @@ class JolokiaEndpoint:
         if logins:
             self.logins.take(dict(zip(logins, answers[2 * len(targets) :], strict=True)), report)
 
-    async def streams(self, deadline: float) -> int | None:
-        """Number of streams that it sends or receives, counted up to a few; None if it can't be read."""
+    async def streams(self, deadline: float) -> int | RingcheckError:
+        """Number of streams that it sends or receives, counted up to a few; the error if it can't be read."""
         try:
             value = (await self.ask(mbeans.streams(), deadline)).get(mbeans.STREAMS)
-        except RingcheckError:
-            return None
-        return len(value) if isinstance(value, list) else None
+        except RingcheckError as error:
+            return error
+        return len(value) if isinstance(value, list) else DataError(f"{mbeans.STREAMS} is not a list")
 
     async def stream(self, request: Request, deadline: float, decoder: Callable[[Reply], Any]) -> Any:  # noqa: ANN401 - what the decoder makes
         """The result of a decoder for one request whose reply may be large.

@@ -19,6 +19,7 @@ replication takes ten requests.
 
 The ring and the members are read again if anything suggests that they have changed:
 
+- the shares of the ring that serving nodes give the members;
 - the members that serving nodes list, the nodes in movement, or the schema versions (`membership.fingerprint`);
 - the members that all testimonies give together;
 - a host id or a generation: a restarted node may have another rack, other tokens or another release;
@@ -38,7 +39,8 @@ Each coordinator places replicas by its own schema. If nodes that serve clients 
 of each version is asked for its keyspaces, after each reading of the ring. `schemas.py` explains this.
 
 Rings of different nodes are not compared: reading a ring from each of a thousand nodes would be a load that the
-cluster feels. Whatever makes rings differ (a member, a schema, a movement) shows in the views, and these are compared.
+cluster feels. Whatever makes rings differ (a member, a schema, a movement, a token) shows in what every node reports,
+and that is compared. Tokens show in the share of the ring that a node gives each member.
 The ring is read from a node that knows what most others know. If its ring can't be read, contradicts itself or lacks
 a token owner, the next node is asked.
 
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
 
 _OLDEST = 3600.0  # seconds after which the ring is read again without any sign of a change
 _OLDEST_INCOMPLETE = 60.0  # the same for a ring that could not be read completely
+_LATE = SourceError("its answer was late")
 _SETS = 256  # distinct sets of endpoints that are kept for sharing
 
 
@@ -130,9 +133,10 @@ class Poll:
             return await self._again(known)
 
     async def with_streams(self, snapshot: Snapshot, until: float) -> Snapshot:
-        """A snapshot with the number of streams of each node that answered; None for a node that is late.
+        """A snapshot with the number of streams of each node that answered, or a problem if it can't be read.
 
-        This is one more request a node, and only for the gate: a node that streams must list its files for it.
+        This is one more request a node, and only for the gate: a node that streams must list its files for it. An
+        access policy that forbids it is no problem: the number stays unknown.
         """
         agents = self._session.known.membership.agents if self._session.known else {}
         answered = [node.address for node in snapshot.nodes if node.source == "ok" and node.address in agents]
@@ -140,9 +144,17 @@ class Poll:
         self._session.busy |= {agents[address]: work for address, work in started.items()}
         with step("streams"):
             await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
-        streams = {address: work.result() for address, work in started.items() if work.done()}
+        told = {address: work.result() if work.done() else _LATE for address, work in started.items()}
+        numbers = {address: streams for address, streams in told.items() if isinstance(streams, int)}
+        unread = [
+            Problem("streams_unread", address, f"not known whether {address} is streaming: {why}")
+            for address, why in told.items()
+            if not isinstance(why, int) and getattr(why, "kind", "") != "denied"
+        ]
         return replace(
-            snapshot, nodes=tuple(replace(node, streams=streams.get(node.address)) for node in snapshot.nodes)
+            snapshot,
+            nodes=tuple(replace(node, streams=numbers.get(node.address)) for node in snapshot.nodes),
+            problems=(*snapshot.problems, *unread),
         )
 
     async def _first(self) -> Snapshot:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import CODES, Gate, Gatekeeper
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.node_status import stop_answers
 from ringcheck.core.observed import Observed
 from ringcheck.core.plan import plan
 from ringcheck.core.policy import Policy, Rule, Threshold
@@ -264,6 +266,28 @@ def test_unknown_streams_are_a_note() -> None:
     assert "streaming" not in {one.code for one in decide(streaming(n1=None), "10.0.0.2").reasons}
     down = article.snapshot(["10.0.0.1"])
     assert "streaming" not in {one.code for one in decide(down, "10.0.0.1").reasons}
+
+
+def test_streams_that_a_candidate_did_not_tell_block() -> None:
+    """Its answer failed or was late, so that it may stream; other nodes may stop, and a dead node has no streams."""
+    text = "not known whether 10.0.0.1 is streaming: its answer was late"
+    unread = Problem("streams_unread", "10.0.0.1", text)
+    seen = replace(streaming(n1=None), problems=(unread,))
+    decision = decide(seen, "10.0.0.1")
+    assert decision.decision == "unknown"
+    assert summaries(decision)[0] == ("streams_unread", True, text)
+    assert [one.code for one in decision.reasons].count("streaming") == 0
+    assert decide(seen, "10.0.0.2").decision == "safe"
+    both = decide(seen, "10.0.0.1", "10.0.0.2")
+    assert ("streams_unread", True, text) in summaries(both)
+    keeper = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)))
+    assert keeper.safe_nodes() == {"10.0.0.2", "10.0.0.3"}
+    assert stop_answers(keeper, ["10.0.0.1"])["10.0.0.1"].decision == "unknown"
+    allowed = Gate(accept=("blog_1",), allow=frozenset({"streams_unread"}))
+    assert decide(seen, "10.0.0.1", gate=allowed).decision == "safe"
+    dead = replace(article.snapshot(["10.0.0.1"]), problems=(unread,))
+    assert "streams_unread" not in {one.code for one in decide(dead, "10.0.0.1").reasons}
+    assert assess(seen, Policy()).severity is assess(streaming(n1=None), Policy()).severity
 
 
 @pytest.mark.parametrize("known", [True, False])

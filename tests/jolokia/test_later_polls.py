@@ -186,9 +186,18 @@ def test_streams_cost_a_request_a_node_and_only_on_request() -> None:
         assert [item["config"]["maxCollectionSize"] for item in items] == [2, 2]
 
 
-@pytest.mark.parametrize("answer", [missing_mbean, denied, "text", {"a": 1}, None])
-def test_streams_that_can_not_be_read_are_unknown(answer: Any) -> None:
-    """An older access policy forbids reading them; the view is used all the same."""
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (denied, None),
+        (missing_mbean, "StreamManager"),
+        ("text", "CurrentStreams is not a list"),
+        ({"a": 1}, "CurrentStreams is not a list"),
+        (None, "CurrentStreams is not a list"),
+    ],
+)
+def test_streams_that_can_not_be_read_are_unknown(answer: Any, why: str | None) -> None:
+    """That is a problem, unless an older access policy forbids reading them; the view is used all the same."""
     lab = Lab()
     for address in lab.addresses:
         lab.nodes[address].other[STREAM_MANAGER, "CurrentStreams"] = []
@@ -197,7 +206,9 @@ def test_streams_that_can_not_be_read_are_unknown(answer: Any) -> None:
         seen = running.source.poll(4.0, streams=True)
         assert [node.streams for node in seen.nodes] == [0, None, 0]
         assert {(view.outcome, view.reason) for view in seen.views} == {OK}
-        assert seen.problems == ()
+        assert [(one.code, one.subject) for one in seen.problems] == ([("streams_unread", TWO)] if why else [])
+        assert all(why in one.summary for one in seen.problems if why)
+        assert running.poll().problems == ()
 
 
 @pytest.mark.slow
@@ -223,7 +234,10 @@ def test_a_node_that_is_slow_to_list_its_streams_does_not_delay_the_poll() -> No
     with lab.running(timeout=30.0) as running:
         running.poll()
         try:
-            assert [node.streams for node in running.source.poll(4.0, streams=True).nodes] == [0, None, 0]
+            seen = running.source.poll(4.0, streams=True)
+            assert [node.streams for node in seen.nodes] == [0, None, 0]
+            late = f"not known whether {TWO} is streaming: its answer was late"
+            assert [(one.code, one.summary) for one in seen.problems] == [("streams_unread", late)]
             again = running.poll(2.0).views[1]  # the request may have been abandoned just now
             assert again.outcome == "ok" or "earlier request is still not answered" in (again.reason or "")
         finally:
