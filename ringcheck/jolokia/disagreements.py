@@ -84,7 +84,7 @@ def different_tokens(membership: Membership, reports: Sequence[MemberReport]) ->
         text = (
             f"{listed(names)} {'gives' if len(names) == 1 else 'give'} {membership.members[index].address} "
             f"{camp.shares.get(index, 0):.2%} of the ring, and {camps[0].members[0].address} gives it "
-            f"{believed.get(index, 0):.2%}: they know other tokens"
+            f"{believed.get(index, 0):.2%}: they know different tokens"
         )
         yield Problem("token_disagreement", names[0], text)
 

@@ -40,7 +40,7 @@ def test_a_node_with_other_tokens_is_named_and_blocks(odd: str, contact: str) ->
     with lab.running(contact) as running:
         for _ in range(2):
             seen = running.poll()
-            text = f"{odd} gives {ONE} 50.00% of the ring, and {usual} gives it 33.33%: they know other tokens"
+            text = f"{odd} gives {ONE} 50.00% of the ring, and {usual} gives it 33.33%: they know different tokens"
             assert disagreements(seen) == [(odd, text)]
     assert assess(seen, Policy()).severity is Severity.UNKNOWN
     decision = Gatekeeper(seen, Policy(), Gate(settle=0)).decide([TWO])
