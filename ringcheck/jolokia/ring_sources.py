@@ -160,9 +160,9 @@ class RingSources:
     def ranked(self, membership: Membership) -> list[AgentReport]:
         """The nodes that can report the ring, the best first; the order does not depend on who answered first.
 
-        Nodes whose release reports replication come first, then nodes that know what most others know, movements
-        included. A node whose gossip is dead would report an outdated ring, and a node that has met no other node
-        would report a ring of its own.
+        Nodes whose release reports replication come first, then nodes that know what most others know, movements and
+        tokens included. A node whose gossip is dead would report an outdated ring, and a node that has met no other
+        node would report a ring of its own.
         """
         able = [
             item
@@ -171,12 +171,14 @@ class RingSources:
         ]
         known = _knowledge(able, membership.roster)
         agreeing = Counter(known.values())
+        telling = Counter(id(item.agent.shares) for item in able if item.agent.shares)
 
         def rank(item: MemberReport) -> tuple[object, ...]:
             agent, report = item.agent, item.report
             return (
                 mbeans.release(report.release) < mbeans.REPLICATION_INFO,
                 -agreeing[known[agent]],
+                -telling[id(agent.shares)],
                 -len(known[agent].listed),
                 -len(agent.owners or ()),
                 bool(membership.roster.known_otherwise(agent.host_ids)),

@@ -9,7 +9,7 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy, Severity
-from tests.jolokia.scripted import ONE, THREE, TWO, Lab, rings_read
+from tests.jolokia.scripted import ONE, THREE, TWO, Lab, asked_of, rings_read
 
 if TYPE_CHECKING:
     from ringcheck.core.ring import Snapshot
@@ -42,6 +42,7 @@ def test_a_node_with_other_tokens_is_named_and_blocks(odd: str, contact: str) ->
             seen = running.poll()
             text = f"{odd} gives {ONE} 50.00% of the ring, and {usual} gives it 33.33%: they know different tokens"
             assert disagreements(seen) == [(odd, text)]
+        assert not any("getRangeToEndpoint" in name for name in asked_of(running, odd))
     assert assess(seen, Policy()).severity is Severity.UNKNOWN
     decision = Gatekeeper(seen, Policy(), Gate(settle=0)).decide([TWO])
     assert decision.decision == "unknown"
