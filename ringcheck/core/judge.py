@@ -154,7 +154,10 @@ class Judge:
         severity = self._weigh(name, rule, sight) if watched else None
         if severity and sight.health.outage:
             demands = tuple(demands_of(level, client, sight.rules).values())
-            self._outages.setdefault((index, level, client), Outage(sight.state, demands))
+            outage = Outage(sight.state, demands, severity)
+            known = self._outages.setdefault((index, level, client), outage)
+            if known.severity < severity:  # another keyspace of the ring has a louder rule
+                self._outages[index, level, client] = outage
         return LevelVerdict(
             level=level,
             datacenter=client,

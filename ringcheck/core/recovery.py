@@ -1,4 +1,7 @@
-"""Which down node to bring back first: the one whose return makes the largest share of a keyspace available again."""
+"""Which down node to bring back first: the one whose return makes the largest share of a keyspace available again.
+
+Only the outages of the loudest severity count: a node that ends a ticket does not come before one that ends the page.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from ringcheck.core.consistency import Demand
     from ringcheck.core.evidence import Evidence
     from ringcheck.core.health import RingState
+    from ringcheck.core.policy import Severity
 
 _CANDIDATES = 16  # nodes that are ordered: those that hold most of what is lost
 _IN_SEQUENCE = 8  # if there are more, the return of each is judged alone: their order is only a guess
@@ -26,23 +30,27 @@ class Outage:
     Attributes:
         state: the ring without the nodes that the worst coordinator does not reach.
         demands: what the level demands.
+        severity: of the loudest rule that watches the level.
     """
 
     state: RingState
     demands: tuple[Demand, ...]
+    severity: Severity
 
 
 def recovery_order(evidence: Evidence, outages: Sequence[Outage]) -> tuple[Recovery, ...]:
-    """Nodes that some coordinator does not reach, in the order in which their return restores most.
+    """Nodes that some coordinator does not reach, in the order in which their return restores most of what is lost.
 
     Nodes that are being removed or replaced are left out, since they must not come back, and so are nodes whose return
     restores nothing.
     """
     nodes = evidence.not_reached - evidence.leaving - evidence.replaced - evidence.coordinators
-    order = list(_ordered(nodes, outages))
+    loudest = max((outage.severity for outage in outages), default=None)
+    worst = [outage for outage in outages if outage.severity is loudest]
+    order = list(_ordered(nodes, worst))
     while order and not order[-1].restores_share:
         order.pop()
-    return tuple(_needed(order, outages))
+    return tuple(_needed(order, worst))
 
 
 def _needed(order: Sequence[Recovery], outages: Sequence[Outage]) -> list[Recovery]:

@@ -880,6 +880,29 @@ def test_recovery_looks_at_the_clients_of_every_datacenter() -> None:
     assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(2, 0.75), (0, 0.25)]
 
 
+def test_recovery_ends_the_page_before_the_ticket() -> None:
+    """A node that restores more at the warning level does not come before one that restores the critical level."""
+    small = ring("small", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 4), (2, 4), (2, 4), (2, 4)], 4)
+    rules = (
+        Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE, clients=("dc1",)), warning=Threshold(Level.ALL)),
+    )
+    verdict = assess(snapshot(TWO_DCS, [small], down=[1, 4]), Policy(rules))
+    assert [(one.node, one.restores_share) for one in verdict.recover_first] == [(0, 0.25)]
+    tickets = assess(snapshot(TWO_DCS, [small], down=[4]), Policy(rules))
+    assert [(one.node, one.restores_share) for one in tickets.recover_first] == [(3, 1.0)]
+
+
+def test_recovery_follows_the_loudest_rule_of_a_ring() -> None:
+    """Keyspaces of one ring may have different rules; the order of their names makes no difference."""
+    both = ring("a b", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(2, 4)] * 4, 4)
+    other = ring("c", "NetworkTopologyStrategy {dc1=1, dc2=1}", [(1, 3), (2, 4)], 4)
+    for first, second in (("a", "b"), ("b", "a")):
+        ticket = Rule(keyspaces=(first,), warning=Threshold(Level.LOCAL_ONE))
+        page = Rule(keyspaces=(second, "c"), critical=Threshold(Level.LOCAL_ONE))
+        verdict = assess(snapshot(TWO_DCS, [both, other], down=[1, 2]), Policy((ticket, page)))
+        assert [one.node for one in verdict.recover_first] == [1, 0]
+
+
 @pytest.mark.parametrize("down", [range(24, 31), range(20, 31), range(2, 31)])
 def test_the_first_to_bring_back_among_many(down: range) -> None:
     """Even with many nodes down, the node that restores most comes first."""
