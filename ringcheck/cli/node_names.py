@@ -50,7 +50,7 @@ def in_rack(snapshot: Snapshot, rack: str, datacenters: Sequence[str]) -> list[s
     nodes = [node for node in _members(snapshot, datacenters) if node.rack == rack]
     homes = sorted({node.datacenter or "" for node in nodes})
     if len(homes) > 1:
-        raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc")
+        raise UsageError(f"rack {rack} is in {', '.join(homes)}: choose with --dc, then only the clients there count")
     if not nodes:
         where = f" in {', '.join(datacenters)}" if datacenters else ""
         racks = sorted({node.rack for node in _members(snapshot, datacenters) if node.rack})

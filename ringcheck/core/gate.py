@@ -119,12 +119,17 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a decision looked at: how many keyspaces, ranges and views, and at which levels."""
+    """What a decision looked at: how many keyspaces, ranges and views, and at which levels.
+
+    Attributes:
+        clients: the datacenters whose clients were looked at; empty for all.
+    """
 
     keyspaces: int
     ranges: int
     views: int
     levels: tuple[Level, ...]
+    clients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,7 +259,13 @@ class Gatekeeper:
         ranges = sum(len(ring) * len(keyspaces.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
         # LOCAL_QUORUM includes LOCAL_ONE, the level that is kept by default.
         levels = tuple(dict.fromkeys(one.level for one in stakes if not (one.by_default and self.gate.level.local)))
-        return Checked(keyspaces=len(keyspaces), ranges=ranges, views=len(self.evidence.usable), levels=levels)
+        return Checked(
+            keyspaces=len(keyspaces),
+            ranges=ranges,
+            views=len(self.evidence.usable),
+            levels=levels,
+            clients=self.scope.policy.client_datacenters,
+        )
 
     def _allowed(self, reason: Reason) -> Reason:
         return replace(reason, blocks=False) if reason.code in self.gate.allow else reason
@@ -312,11 +323,12 @@ class Gatekeeper:
             yield reason("node_down_elsewhere", down[0], text, blocks=self.gate.require_all_up or kind.needs_all_up)
         stopping = set(self.evidence.names(known))
         for holder in self.holders:
-            text = f"{under_lease(holder)} and " + (
-                "is down on purpose" if holder.node in stopping else "counts as down"
-            )
-            if holder.node not in stopping or kind.of_dead_nodes:
-                yield reason("lease_held", holder.node, text, blocks=kind.changes_ring, lifts_when=release_of(holder))
+            text = under_lease(holder)
+            if holder.node not in stopping:
+                text += " and counts as down"
+            else:
+                text += " and is down on purpose" if kind.of_dead_nodes else ": only its owner may stop it"
+            yield reason("lease_held", holder.node, text, blocks=kind.changes_ring, lifts_when=release_of(holder))
 
     def _leases_in_the_way(self, replicas: frozenset[int]) -> Iterator[Reason]:
         """The leases on these nodes; all leases if none of these nodes has one."""

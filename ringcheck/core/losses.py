@@ -248,9 +248,19 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
     share = loss.tokens / after.space.size
     example = None if loss.first is None else example_of(snapshot, after, loss.first)
     if loss.never:
-        yield lost("structurally_never_safe", stake, loss.never, share, example=example)
+        cure = _cure(snapshot, stake, example)
+        yield lost("structurally_never_safe", stake, loss.never, share, example=example, lifts_when=cure)
     if loss.ranges > loss.never:
         yield lost("would_become_unavailable", stake, loss.ranges - loss.never, share, example=example)
+
+
+def _cure(snapshot: Snapshot, stake: Stake, example: Example | None) -> str:
+    """What lets a stop through that no range of its kind survives; no lower level helps a range with one replica."""
+    nodes, index = snapshot.nodes, snapshot.index
+    places = [nodes[index[name]].datacenter for name in (example.replicas if example else ())]
+    counting = [place for place in places if stake.client in {None, place}]
+    lower = ", a lower level is kept" if len(counting) > 1 else ""
+    return f"the replication factor is raised{lower}, or the keyspace is accepted by name"
 
 
 def example_of(snapshot: Snapshot, state: RingState, index: int) -> Example:

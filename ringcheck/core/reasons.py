@@ -60,7 +60,7 @@ _KINDS = (
         code="structurally_never_safe",
         answer="unsafe",
         meaning="Ranges have no replica to spare even with all nodes up: RF 1, or ALL.",
-        lifts_when="the replication factor is raised, the gate's level lowered, or the keyspace accepted by name",
+        lifts_when="the replication factor is raised, a lower level is kept, or the keyspace is accepted by name",
         takes=True,
         lost="by_the_stop",
         headline=1,
@@ -88,6 +88,7 @@ _KINDS = (
         meaning="Ranges are unavailable before any node stops. A note if every candidate is down already: then the "
         "restart is the cure.",
         lost="before",
+        headline=1,
         lifts_when="the nodes that are down are back",
     ),
     ReasonKind(

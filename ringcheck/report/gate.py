@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ringcheck.core.actions import ACTIONS
+from ringcheck.core.evidence import evidence_of
 from ringcheck.core.words import counted, listed
 from ringcheck.report.terminal import CODES, fitted, plain
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.gate import Decision
     from ringcheck.core.reasons import Example, Reason
+    from ringcheck.core.ring import Snapshot
     from ringcheck.report.terminal import Line
 
 _ANSWERS = {
@@ -60,9 +62,21 @@ def _grounds(decision: Decision, blocking: Sequence[Reason]) -> Iterator[str]:
         yield f"until {blocking[0].lifts_when}"
     else:
         yield _kept(decision)
+        yield from _about_candidates(decision)
         views = f"{counted(decision.checked.views, 'view')} of {decision.snapshot.taken_at}"
         agree = all(reason.code != "view_disagreement" for reason in decision.reasons)
         yield f"as {views} agree" if agree else f"though {views} do not agree"
+
+
+def _about_candidates(decision: Decision) -> Iterator[str]:
+    """What a yes must not hide about the candidates: that they are down already, or under a lease."""
+    down = [decision.snapshot.index[name] for name in decision.candidates if name in decision.snapshot.index]
+    names = evidence_of(decision.snapshot).names(evidence_of(decision.snapshot).surely_down.intersection(down))
+    if names and decision.action == "restart":
+        yield f"{listed(names)} {'is' if len(names) == 1 else 'are'} down already"
+    for reason in decision.reasons:
+        if reason.code == "lease_held" and reason.subject in decision.candidates:
+            yield f"though {reason.summary}"
 
 
 def _subject(decision: Decision) -> str:
@@ -75,16 +89,17 @@ def _kept(decision: Decision) -> str:
     """What stays available. With allowed reasons the stop may cost ranges, and some may be unavailable already."""
     checked, reasons = decision.checked, decision.reasons
     levels = listed([level.value for level in checked.levels])
+    clients = f" for clients of {listed(checked.clients)}" if checked.clients else ""
     taken, lost = ([reason for reason in reasons if reason.kind.lost == when] for when in ("by_the_stop", "before"))
     allowed = ", ".join(_allowed(decision))
     hedge = f", but for what you allow: {allowed}" if allowed else ""
     if not checked.keyspaces:
         return f"no range was evaluated, as you allow: {allowed}"
     if taken:
-        return f"not every range keeps {levels}, as you allow: {_first(taken)}"
+        return f"not every range keeps {levels}{clients}, as you allow: {_first(taken)}"
     if lost:
-        return f"no range of {counted(checked.keyspaces, 'keyspace')} loses {levels}{hedge}; {_first(lost)}"
-    return f"every range of {counted(checked.keyspaces, 'keyspace')} keeps {levels}{hedge}"
+        return f"no range of {counted(checked.keyspaces, 'keyspace')} loses {levels}{clients}{hedge}; {_first(lost)}"
+    return f"every range of {counted(checked.keyspaces, 'keyspace')} keeps {levels}{clients}{hedge}"
 
 
 def _allowed(decision: Decision) -> dict[str, None]:
@@ -109,12 +124,18 @@ def _reasons(decision: Decision) -> Iterator[Line]:
         if reason.blocks and reason.lifts_when:
             yield plain(f"    lifts when {reason.lifts_when}")
         if reason.blocks and reason.example:
-            yield from map(plain, _example(reason.example))
+            yield from map(plain, _example(decision.snapshot, reason.example, reason.datacenter))
 
 
-def _example(example: Example) -> Iterator[str]:
+def _example(snapshot: Snapshot, example: Example, datacenter: str | None) -> Iterator[str]:
+    """A range with the replicas that count: for a LOCAL level those of the clients' datacenter."""
+    replicas, live = (
+        [name for name in names if datacenter is None or snapshot.nodes[snapshot.index[name]].datacenter == datacenter]
+        for names in (example.replicas, example.live)
+    )
+    where = f" in {datacenter}" if datacenter else ""
     yield f"    for example ({example.start}, {example.end}]"
-    yield f"      replicas {listed(example.replicas)}; {listed(example.live) or 'none'} would be left"
+    yield f"      replicas{where} {listed(replicas) or 'none'}; {listed(live) or 'none'} would be left"
 
 
 def _left_out(decision: Decision) -> Iterator[str]:

@@ -215,10 +215,14 @@ def _worst(verdict: Verdict) -> Iterator[Line]:
         level = max(keyspace.levels, key=lambda level: (level.severity or Severity.OK, level.health is not None))
         if level.health is None or level.health.worst_range is None:
             continue
-        worst = level.health.worst_range
-        yield _plain(f"Worst range of {keyspace.name} at {level.level}: ({worst.start}, {worst.end}]")
-        yield _plain(f"  replicas {listed([nodes[node].address for node in worst.replicas])}")
-        live = listed([nodes[node].address for node in worst.live]) or "none"
+        worst, where = level.health.worst_range, level.datacenter
+        replicas, live = (
+            listed([nodes[node].address for node in some if where is None or nodes[node].datacenter == where]) or "none"
+            for some in (worst.replicas, worst.live)
+        )
+        at = f"{level.level} in {where}" if where else f"{level.level}"
+        yield _plain(f"Worst range of {keyspace.name} at {at}: ({worst.start}, {worst.end}]")
+        yield _plain(f"  replicas {replicas}")
         yield _plain(f"  live     {live}, as {level.worst_view} sees it")
 
 

@@ -65,7 +65,7 @@ Refused: 1 node
   10.0.0.1
     structurally_never_safe: 1 of 1 ranges (100.0 % of the tokens) of scratch \
 can't survive any stop at LOCAL_QUORUM in dc1
-      lifts when the replication factor is raised, the gate's level lowered, or the keyspace accepted by name
+      lifts when the replication factor is raised, or the keyspace is accepted by name
 
 Next: ringcheck roll --exec 'CMD {address}' asks the gate before each batch
 """

@@ -27,7 +27,7 @@ blog_3: SimpleStrategy {replication_factor=3}, 768 ranges
   LOCAL_QUORUM   dc1  OK                  0   0.0 %     768      1      1
 NODES, RACKS: failures until a range is lost (0: already lost)
 
-Worst range of blog_1 at LOCAL_ONE: (-9204263351511030140, -9197582255811759488]
+Worst range of blog_1 at LOCAL_ONE in dc1: (-9204263351511030140, -9197582255811759488]
   replicas 10.0.0.1
   live     none, as 10.0.0.2 sees it
 
