@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from ringcheck.cli import run
+from ringcheck.core.fact_kinds import KINDS
 from ringcheck.core.findings import FINDINGS
 from ringcheck.core.reasons import REASONS
-from ringcheck.core.transitions import KINDS
 from ringcheck.jolokia.mbeans import CALLS, COUNTED
 from ringcheck.report.families import FAMILIES
 from tests import docs

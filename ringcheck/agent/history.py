@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from ringcheck.agent.answers import agent_of, cluster_of, json_response
 from ringcheck.agent.preflight import UnknownError
-from ringcheck.core.transitions import KINDS
+from ringcheck.core.fact_kinds import KINDS
 from ringcheck.documents.history import history_document, moment
 from ringcheck.errors import RingcheckError
 from ringcheck.history import reader

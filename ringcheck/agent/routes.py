@@ -19,8 +19,8 @@ from ringcheck.agent import (
 )
 from ringcheck.agent.bodies import ADMISSION, FLEETLOCK, GATE_LEVEL, LEVEL, OBSERVED, PREFLIGHT
 from ringcheck.agent.operations import Answer, Operation, Parameter
+from ringcheck.core.fact_kinds import KINDS
 from ringcheck.core.policy import Severity
-from ringcheck.core.transitions import KINDS
 from ringcheck.history.reader import MOST
 
 if TYPE_CHECKING:

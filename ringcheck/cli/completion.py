@@ -68,7 +68,7 @@ def _codes(_: click.Context, __: str) -> list[CompletionItem]:
 
 
 def _kinds(_: click.Context, __: str) -> list[CompletionItem]:
-    from ringcheck.core.transitions import KINDS
+    from ringcheck.core.fact_kinds import KINDS
 
     return [CompletionItem(name, help=kind.meaning) for name, kind in KINDS.items()]
 

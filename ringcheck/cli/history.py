@@ -130,7 +130,7 @@ def _moment(text: str | None) -> int | None:
 
 
 def _known(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    from ringcheck.core.transitions import KINDS
+    from ringcheck.core.fact_kinds import KINDS
     from ringcheck.core.words import suggestion
 
     for kind in kinds:

@@ -18,6 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from ringcheck.core.fact_kinds import DOWN, WATCHED_DOWN
 from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Severity
 from ringcheck.core.transitions import Fact, Key, Known, kept, utc
@@ -83,7 +84,7 @@ def noticed(
     record = _Announcements(announced, at)
     events = [
         *_condition(polled.verdict, record),
-        *_lost(polled, polled.verdict, facts, delays, record),
+        *_lost(polled, facts, delays, record),
         *_old_leases(polled.verdict, record),
         *_levels(polled.observed, record),
     ]
@@ -104,11 +105,12 @@ class _Announcements:
     at: int
     after: dict[Key, Known] = field(default_factory=dict)
 
-    def stays(self, key: Key) -> bool:
-        """Whether a fact was announced before; if so, it stays announced."""
-        if key in self.before:
-            self.after[key] = self.before[key]
-        return key in self.before
+    def stays(self, key: Key, former: Key | None = None) -> bool:
+        """Whether a fact was announced before, perhaps under another key; if so, it stays announced."""
+        known = self.before.get(key) or (self.before.get(former) if former else None)
+        if known:
+            self.after[key] = known
+        return known is not None
 
     def all_stay(self, kind: str) -> None:
         """Keep all announcements of a kind."""
@@ -132,7 +134,7 @@ def _condition(verdict: Verdict, record: _Announcements) -> Iterator[Event]:
 
 
 def _leaves_unknown(verdict: Verdict) -> bool:
-    return any(finding.severity is Severity.UNKNOWN for finding in verdict.findings)
+    return "unknown" in verdict.states or any(finding.severity is Severity.UNKNOWN for finding in verdict.findings)
 
 
 def _now(verdict: Verdict) -> str:
@@ -159,21 +161,37 @@ def _needed(level: LevelVerdict) -> int:
 
 
 def _lost(
-    polled: Polled, verdict: Verdict, facts: Mapping[Key, Known], delays: Collection[float], record: _Announcements
+    polled: Polled, facts: Mapping[Key, Known], delays: Collection[float], record: _Announcements
 ) -> Iterator[Event]:
     """Nodes that are down for long enough; each is announced once, until it is up again or no member any more."""
-    nodes = {node.address: node for node in verdict.snapshot.nodes}
-    leased = {holder.node for holder in polled.holders or ()}
-    for key, (fact, since) in facts.items():
-        if key.kind != "node" or fact.value == "up" or fact.name not in nodes:
+    nodes = {node.address: node for node in polled.verdict.snapshot.nodes} if polled.verdict else {}
+    for key, (fact, watched) in facts.items():
+        if key.kind != WATCHED_DOWN:
             continue
+        subject, address = key.subject, fact.name
+        held_back = address not in nodes or not _is_down(subject, facts) or _is_leased(subject, address, facts)
         for delay in delays:
-            mark = Key("lost", key.subject, code=f"{delay:g}")
-            if record.stays(mark) or fact.value != "down" or fact.name in leased:
-                continue
-            if record.at - since >= delay * 1000:
-                record.after[mark] = Known(Fact("lost", fact.name), since)
-                yield Event(kind="node_lost", subject=fact.name, data=_node_data(nodes[fact.name], since), after=delay)
+            mark, former = (Key("lost", name, code=f"{delay:g}") for name in (subject, address))
+            if not record.stays(mark, former) and not held_back and record.at - watched >= delay * 1000:
+                since = facts[Key(DOWN, subject)].since
+                record.after[mark] = Known(Fact("lost", address), since)
+                yield Event(kind="node_lost", subject=address, data=_node_data(nodes[address], since), after=delay)
+
+
+def _is_down(subject: str, facts: Mapping[Key, Known]) -> bool:
+    """Whether this poll saw a node down; it may also have been unable to tell."""
+    node = facts.get(Key("node", subject))
+    return node is not None and node.fact.value == "down"
+
+
+def _is_leased(subject: str, address: str, facts: Mapping[Key, Known]) -> bool:
+    """Whether a node is under a lease, or was when the lease store last answered.
+
+    A lease with a host id is about that node, and not about another one that got its address.
+    """
+    leases = [(key.subject, entry.fact.name) for key, entry in facts.items() if key.kind == "lease"]
+    nameless = subject == address
+    return any(subject == leased or (address == name and (nameless or leased == name)) for leased, name in leases)
 
 
 def _node_data(node: Node, since: int) -> Data:

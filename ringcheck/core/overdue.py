@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ringcheck.core.fact_kinds import DOWN
 from ringcheck.core.findings import noted
-from ringcheck.core.transitions import Key, utc
+from ringcheck.core.transitions import Key, identities_of, utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,22 +47,23 @@ def overdue(evidence: Evidence, known: Mapping[Key, Known], at: int, limits: Tim
         at: milliseconds of Unix time.
         limits: how long states may last.
     """
+    identities = identities_of(known)
+
+    def since_of(kind: str, node: Node, value: str) -> int | None:
+        """Since when a node is in a state; None if it was not when that was last known."""
+        entry = known.get(Key(kind, node.host_id or identities.get(node.address, node.address)))
+        return entry.since if entry and entry.fact.value == value else None
+
     moving = evidence.joining | evidence.leaving | evidence.moving | evidence.replaced
     for index, node in enumerate(evidence.snapshot.nodes):
         if evidence.states[index] == "down" and index in evidence.members:
-            yield from _down(node, _since(known, "node", node, "down"), at, limits)
+            yield from _down(node, since_of(DOWN, node, "down"), at, limits)
         if index in moving:
             movement = evidence.movement(index)
-            since = _since(known, "movement", node, movement)
+            since = since_of("movement", node, movement)
             if since is not None and at - since > limits.movement * 1000:
                 text = f"{node.address} has been {movement} since {utc(since)}"
                 yield noted("movement_too_long", node.address, text)
-
-
-def _since(known: Mapping[Key, Known], kind: str, node: Node, value: str) -> int | None:
-    """Since when a node is in a state; None if it was not in that state at the last poll."""
-    entry = known.get(Key(kind, node.host_id or node.address))
-    return entry.since if entry and entry.fact.value == value else None
 
 
 def _down(node: Node, since: int | None, at: int, limits: TimeLimits) -> Iterator[Finding]:

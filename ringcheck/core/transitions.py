@@ -5,7 +5,7 @@ a fact that has another value than before. Facts are distinguished by their key,
 subject, level and datacenter, a node by its host id, so that it stays the same node at another address.
 
 What a poll does not show is unknown, not gone. If a poll fails, only the fact that polls fail is new. If the lease
-store does not answer, the leases stay as they were.
+store does not answer, the leases stay as they were. If no view counts, no node is gone, and no movement has ended.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ringcheck.core.evidence import evidence_of
+from ringcheck.core.fact_kinds import DOWN, KINDS, TIMES, WATCHED_DOWN
 from ringcheck.core.levels import in_words
 from ringcheck.core.policy import Severity
 from ringcheck.errors import cut, printable
@@ -120,44 +121,8 @@ class Entry:
     change: Transition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactKind:
-    """How facts of a kind come and go.
-
-    Attributes:
-        meaning: one sentence.
-        normal: the value that is not news when it is seen for the first time; None if every value is news.
-        silent: whether a fact that is seen for the first time is never news.
-        vanishes: whether it is news that a fact is gone.
-    """
-
-    meaning: str
-    normal: str | None = None
-    silent: bool = False
-    vanishes: bool = False
-
-
-KINDS: Mapping[str, FactKind] = {
-    "severity": FactKind(meaning="The verdict's severity: OK, WARNING, UNKNOWN, CRITICAL."),
-    "polls": FactKind(meaning="Whether polls give verdicts: working, failing.", normal="working"),
-    "node": FactKind(meaning="A node's state: up, down, unknown, suspect.", normal="up", vanishes=True),
-    "address": FactKind(meaning="A node has another address; its host id is the same.", silent=True),
-    "restart": FactKind(meaning="A node's gossip was started again, usually with the node.", silent=True),
-    "release": FactKind(meaning="The release of Cassandra that a node runs.", silent=True),
-    "movement": FactKind(meaning="A node joins, leaves or moves, is being removed or replaced.", vanishes=True),
-    "view": FactKind(meaning="Whether a node's view counts: ok, discarded, unreachable.", normal="ok"),
-    "finding": FactKind(meaning="A finding above a note, with its severity.", vanishes=True),
-    "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", silent=True),
-    "leases": FactKind(meaning="Whether the lease store answers: known, unknown.", normal="known"),
-    "lease": FactKind(meaning="The owner of a node's restart lease.", vanishes=True),
-    "batch": FactKind(meaning="Several nodes under leases of one owner, such as a batch of `roll`.", vanishes=True),
-    "decision": FactKind(meaning="An answer of the gate that the agent gave: safe, unsafe, unknown."),
-    "agent": FactKind(meaning="The agent was started; from when on it had not watched."),
-    "gap": FactKind(meaning="Changes that could not be kept."),
-}
-"""All kinds of entries. The last three are events, not facts: they do not last."""
-
-_VERDICT_KINDS = frozenset({"level", "severity", "node", "restart", "release", "movement", "view", "finding"})
+_NODE_KINDS = frozenset({"node", "restart", "release", "movement"})
+_VERDICT_KINDS = frozenset({"level", "severity", "view", "finding"}) | _NODE_KINDS
 _LEASE_KINDS = frozenset({"lease", "batch"})
 
 
@@ -204,19 +169,27 @@ def facts_of(polled: Polled, before: Mapping[Key, Fact]) -> Facts:
         before: the facts before it; what this poll does not show is taken from there.
     """
     verdict = None if polled.error else polled.verdict
-    stay = (_VERDICT_KINDS if verdict is None else frozenset()) | _unread(polled)
+    stay = _unseen(verdict) | _unread(polled)
     facts = {key: fact for key, fact in before.items() if key.kind in stay}
     polls = Fact("failing" if polled.error else "working", polled.cluster, kept(polled.error))
     facts[Key("polls", "")] = polls
     if verdict:
         facts[Key("severity", "")] = Fact(verdict.severity.name, polled.cluster, kept(verdict.summary))
         facts.update(_of_nodes(verdict, polled.suspects, before))
+        facts.update(_of_downtimes(facts, before))
         facts.update(_of_findings(verdict.findings, before))
         facts.update(_of_levels(polled.observed))
     if polled.store_asked:
         facts[Key("leases", "")] = Fact("unknown" if polled.holders is None else "known", polled.cluster)
         facts.update(_of_leases(polled.holders or ()))
     return facts
+
+
+def _unseen(verdict: Verdict | None) -> frozenset[str]:
+    """Kinds of facts about nodes and ranges that the poll does not show; some nodes may still be shown."""
+    if verdict is None:
+        return _VERDICT_KINDS | TIMES
+    return frozenset() if evidence_of(verdict.snapshot).usable else _NODE_KINDS
 
 
 def _unread(polled: Polled) -> frozenset[str]:
@@ -245,6 +218,18 @@ def _of_nodes(verdict: Verdict, suspects: frozenset[str], before: Mapping[Key, F
     for view in verdict.views:
         identity = identities.get(view.observer, view.observer)
         yield Key("view", identity), Fact(view.outcome, view.observer, kept(view.reason))
+
+
+def _of_downtimes(facts: Mapping[Key, Fact], before: Mapping[Key, Fact]) -> Facts:
+    """For each node that is down, or was when its state was last known, the facts that keep since when it is."""
+    nodes = [(key.subject, fact) for key, fact in facts.items() if key.kind == "node"]
+    down = [
+        (subject, fact.name)
+        for subject, fact in nodes
+        if fact.value == "down"
+        or (fact.value == "unknown" and not before.keys().isdisjoint({Key(DOWN, subject), Key(DOWN, fact.name)}))
+    ]
+    return {Key(kind, subject): Fact("down", address) for subject, address in down for kind in (DOWN, WATCHED_DOWN)}
 
 
 def _versions(node: Node, identity: str, before: Mapping[Key, Fact]) -> Iterator[tuple[Key, Fact]]:
@@ -314,6 +299,7 @@ def _of_leases(holders: Iterable[Holder]) -> Iterator[tuple[Key, Fact]]:
 
 def transitions(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> list[Transition]:
     """What differs, in the order of KINDS."""
+    before, after = _entered(before), _entered(after)
     renames = _renames(before, after)
     old = {renames.get(key, key): fact for key, fact in before.items()}
     is_first = not any(key.kind == "node" for key in before)
@@ -323,6 +309,11 @@ def transitions(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> list[T
             found.append(_changed(key, fact.name, fact, None))
     order = {kind: rank for rank, kind in enumerate(KINDS)}
     return sorted(found, key=lambda change: order[change.kind])
+
+
+def _entered(facts: Mapping[Key, Fact]) -> Facts:
+    """The facts whose changes are entries."""
+    return {key: fact for key, fact in facts.items() if key.kind in KINDS}
 
 
 def _renames(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> dict[Key, Key]:
@@ -382,13 +373,21 @@ def carried(before: Mapping[Key, Known], after: Mapping[Key, Fact], at: int) -> 
     }
 
 
+def identities_of(known: Mapping[Key, Known]) -> dict[str, str]:
+    """The subjects of facts about nodes, by the node's address."""
+    return {entry.fact.name: key.subject for key, entry in known.items() if key.kind == "node"}
+
+
 def dated(verdict: Verdict, known: Mapping[Key, Known]) -> Verdict:
     """The verdict with the time since when its severity, its findings and the states of its nodes are as they are."""
-    by_address = {known_.fact.name: key.subject for key, known_ in known.items() if key.kind == "node"}
+    identities = identities_of(known)
 
     def since(key: Key, value: str) -> str | None:
         entry = known.get(key)
         return utc(entry.since) if entry and entry.fact.value == value else None
+
+    def node_since(address: str, state: str) -> str | None:
+        return since(Key(DOWN if state == "down" else "node", identities.get(address, "")), state)
 
     nodes = zip(verdict.snapshot.nodes, verdict.states, strict=True)
     return replace(
@@ -398,7 +397,7 @@ def dated(verdict: Verdict, known: Mapping[Key, Known]) -> Verdict:
             finding if finding.more else replace(finding, since=since(key_of(finding), finding.severity.name))
             for finding in verdict.findings
         ),
-        states_since=tuple(since(Key("node", by_address.get(node.address, "")), state) for node, state in nodes),
+        states_since=tuple(node_since(node.address, state) for node, state in nodes),
     )
 
 

@@ -10,16 +10,18 @@ import pytest
 from ringcheck.core.assess import assess
 from ringcheck.core.consistency import Level
 from ringcheck.core.events import ANNOUNCED, EVENTS, noticed
+from ringcheck.core.fact_kinds import KINDS
 from ringcheck.core.maintenance import Holder, Maintenance
 from ringcheck.core.observed import EVERY, LevelChange, Observed
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
-from ringcheck.core.transitions import KINDS, carried, facts_of
+from ringcheck.core.transitions import carried, facts_of
 from ringcheck.report.reading import Reading
 from tests import article
 
 if TYPE_CHECKING:
     from ringcheck.core.events import Event
     from ringcheck.core.transitions import Key, Known
+    from ringcheck.core.verdict import Verdict
 
 HOUR = 3600_000
 RULES = (Rule(keyspaces=("blog_1",), ignore=True), Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_QUORUM)))
@@ -39,7 +41,7 @@ class Cluster:
         self.at += int(hours * HOUR)
         holders = changes.pop("holders", ())
         kept = changes.pop("kept", None)
-        verdict = assess(article.snapshot(down), Policy(RULES), maintenance=Maintenance(holders))
+        verdict = assess(article.snapshot(down), Policy(RULES), maintenance=Maintenance(holders or ()))
         if kept:
             verdict = kept(verdict)
         reading = Reading(cluster="blogs", verdict=verdict, fresh=True, holders=holders, **changes)
@@ -160,3 +162,77 @@ def test_announced_events_are_not_history() -> None:
 def test_an_outage_at_the_first_poll_is_sent(first: list[str]) -> None:
     """An outage that already exists when the cluster is first seen is sent too."""
     assert Cluster().poll(*first) == [("outage" if len(first) > 1 else "at_minimum", "")]
+
+
+# ---- what a poll does not show ----
+
+
+def unseen(verdict: Verdict) -> Verdict:
+    """The verdict of a poll that can't tell the state of any node."""
+    return replace(verdict, states=tuple("unknown" for _ in verdict.states))
+
+
+def test_polls_that_can_not_tell_do_not_restart_the_time() -> None:
+    """The node is lost at the first poll that sees it down after the delay, with the time of the first one."""
+    cluster = Cluster(1800.0)
+    cluster.poll()
+    cluster.poll("10.0.0.1", hours=1)
+    for _ in range(3):
+        assert cluster.poll("10.0.0.1", hours=0.1, kept=unseen) == []
+        assert cluster.poll("10.0.0.1", hours=0.1, error="nobody answers") == []
+    assert cluster.poll("10.0.0.1", hours=0.1) == [("node_lost", "10.0.0.1")]
+    assert cluster.last[0].data["down_since"] == "1970-01-01T01:00:00Z"
+    cluster.poll("10.0.0.1", kept=unseen)
+    assert cluster.poll("10.0.0.1", hours=1) == []
+
+
+def test_a_node_is_not_lost_by_a_poll_that_can_not_tell() -> None:
+    """The time passes, but only a poll that sees the node down sends the event; one that sees it up ends the time."""
+    cluster = Cluster(1800.0)
+    cluster.poll("10.0.0.1")
+    assert cluster.poll("10.0.0.1", hours=1, kept=unseen) == []
+    assert cluster.poll() == [("recovered", "")]
+    assert cluster.poll(hours=1, kept=unseen) == []
+    assert cluster.poll("10.0.0.1") == [("at_minimum", "")]
+
+
+def test_a_poll_without_any_view_forgets_no_node() -> None:
+    """If no view counts, perhaps only the contact points are known: the other nodes are not gone."""
+    cluster = Cluster(1800.0)
+    cluster.poll("10.0.0.1")
+    assert cluster.poll("10.0.0.1", hours=1) == [("node_lost", "10.0.0.1")]
+
+    def blind(verdict: Verdict) -> Verdict:
+        seen = verdict.snapshot
+        return replace(verdict, snapshot=replace(seen, nodes=seen.nodes[1:], views=()), states=("unknown", "unknown"))
+
+    assert cluster.poll("10.0.0.1", kept=blind) == []
+    assert cluster.poll("10.0.0.1", hours=1) == []
+
+
+def test_a_lost_node_whose_host_id_becomes_known_is_not_lost_again() -> None:
+    """It was announced by its address."""
+
+    def nameless(verdict: Verdict) -> Verdict:
+        seen = verdict.snapshot
+        nodes = (replace(seen.nodes[0], host_id=None), *seen.nodes[1:])
+        return replace(verdict, snapshot=replace(seen, nodes=nodes))
+
+    cluster = Cluster(1800.0)
+    cluster.poll("10.0.0.1", kept=nameless)
+    assert cluster.poll("10.0.0.1", hours=1, kept=nameless) == [("node_lost", "10.0.0.1")]
+    assert cluster.poll("10.0.0.1") == []
+    assert cluster.poll("10.0.0.1") == []
+
+
+def test_a_lease_store_that_does_not_answer_releases_no_node() -> None:
+    """A node under a lease when the store last answered is not lost; nor is it at another address."""
+    cluster = Cluster(60.0)
+    cluster.poll()
+    held = (lease("10.0.0.1"),)
+    cluster.poll("10.0.0.1", holders=held)
+    assert cluster.poll("10.0.0.1", holders=None, hours=2) == []
+    moved = (replace(held[0], node="10.0.0.9", host_id="host-0"),)
+    assert [kind for kind, _ in cluster.poll("10.0.0.1", holders=moved, hours=2)] != ["node_lost"]
+    other = (replace(held[0], host_id="host-9"),)
+    assert ("node_lost", "10.0.0.1") in cluster.poll("10.0.0.1", holders=other)

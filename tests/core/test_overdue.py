@@ -125,3 +125,14 @@ def test_a_datacenter_without_nodes_is_named() -> None:
     assert "replication_without_nodes" not in codes(none)
     unknown = small.with_node(cluster(replication="NetworkTopologyStrategy {dc1=3, dc2=2}"), 4, datacenter=None)
     assert "replication_without_nodes" not in codes(assess(unknown, Policy()))
+
+
+def test_a_poll_that_can_not_tell_does_not_restart_the_time() -> None:
+    """Neither a poll without views nor one without the node's host id makes the node look as if it was up."""
+    agent = Agent()
+    agent.poll(cluster(4))
+    seen = cluster(4)
+    agent.poll(replace(seen, views=()), hours=2)
+    assert codes(agent.poll(seen, hours=2)) == {"down_past_hints"}
+    nameless = replace(seen, nodes=(*seen.nodes[:3], replace(seen.nodes[3], host_id=None)))
+    assert codes(agent.poll(nameless)) == {"down_past_hints"}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.core.assess import assess
+from ringcheck.core.fact_kinds import KINDS
 from ringcheck.core.findings import Finding, noted
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Policy, Severity
-from ringcheck.core.transitions import KINDS, LONGEST, Key, carried, dated, facts_of, transitions
+from ringcheck.core.transitions import LONGEST, Key, carried, dated, facts_of, transitions
 from ringcheck.report.reading import Reading
 from tests import article
 
@@ -228,3 +229,27 @@ def test_since_survives_a_new_name() -> None:
     """When the host id becomes known, the node counts as up since the first poll."""
     verdict = verdict_after((with_nodes(polled(), host_id=None), 1000), (polled(), 2000))
     assert verdict.states_since[0] == "1970-01-01T00:00:01Z"
+
+
+def test_down_since_the_first_poll_that_saw_it() -> None:
+    """Polls that can't tell are entries of the history, but do not end the time for which a node is down."""
+
+    def unseen(reading: Reading) -> Reading:
+        assert reading.verdict
+        return replace(reading, verdict=replace(reading.verdict, states=("unknown", "unknown", "unknown")))
+
+    down = polled("10.0.0.1")
+    assert ("node", "10.0.0.1", "down", "unknown") in short(after(down, unseen(down)))
+    assert verdict_after((down, 1000), (unseen(down), 2000), (down, 3000)).states_since[0] == "1970-01-01T00:00:01Z"
+    up = verdict_after((down, 1000), (unseen(down), 2000), (polled(), 3000), (unseen(down), 4000), (down, 5000))
+    assert up.states_since[0] == "1970-01-01T00:00:05Z"
+
+
+def test_without_any_view_nothing_is_gone() -> None:
+    """Nodes that such a poll does not know, and movements that it can't show, are as they were."""
+    before = polled("10.0.0.1")
+    assert before.verdict
+    seen = before.verdict.snapshot
+    fewer = replace(seen, nodes=seen.nodes[1:], views=())
+    blind = replace(before, verdict=replace(before.verdict, snapshot=fewer, states=("up", "up"), views=()))
+    assert after(before, blind) == []

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from ringcheck.core.transitions import KINDS, Entry, Transition
+from ringcheck.core.fact_kinds import KINDS
+from ringcheck.core.transitions import Entry, Transition
 from ringcheck.documents.history import history_document, moment, read_history
 from ringcheck.errors import DataError
 from ringcheck.report.history import line, moments, render
