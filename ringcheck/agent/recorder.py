@@ -14,11 +14,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ringcheck.agent.clock import ClockWatch
 from ringcheck.agent.levels import LevelBook
 from ringcheck.agent.webhooks import letters
 from ringcheck.core.events import ANNOUNCED, noticed
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.overdue import overdue
+from ringcheck.core.since import continued, moved, resumed
 from ringcheck.core.transitions import Key, Transition, carried, dated, facts_of, kept, transitions, utc
 from ringcheck.history import entries
 from ringcheck.history.entries import Changes
@@ -74,6 +76,9 @@ class Recorder:
         self._announced: dict[str, dict[Key, Known]] = {}  # what events have announced
         self._watched: tuple[str, ...] | None = None  # clusters to keep; None for all
         self.webhooks: tuple[Webhook, ...] = ()
+        self._clock_watch = ClockWatch(clock, steady)
+        self._begun = int(clock() * 1000)  # when this process began, by the clock as it is set now
+        self._adopted = writer is None
         self._answers: OrderedDict[tuple[str, ...], tuple[str, ...]] = OrderedDict()
         self.levels = LevelBook(self._save_evidence, clock, steady)
 
@@ -99,17 +104,28 @@ class Recorder:
         with suppress(TimeoutError):  # it is adopted later
             self.writer.loaded.result(LOAD_SECONDS)
 
-    def _adopt(self, loaded: Loaded) -> None:
-        """Use what the state file held, beside what is already known if it could not be opened for a time."""
+    def _adopt(self, loaded: Loaded) -> Write:
+        """Use what the state file held, also of clusters that were polled before it could be opened.
+
+        Returns a write of the times that are other ones now.
+        """
+        self.levels.load(loaded.evidence)
         known, announced = _parted(loaded.state)
         with self._guard:
-            new = known.keys() - self._known.keys()
-            self._known |= {cluster: known[cluster] for cluster in new}
-            self._announced |= {cluster: announced[cluster] for cluster in new}
-            self._resumed = dict.fromkeys(new, loaded.alive) if loaded.alive else {}
-        self.levels.load(loaded.evidence)
+            self._now()
+            unwatched = self._begun - loaded.alive if loaded.alive else 0
+            known, announced = (
+                {cluster: resumed(facts, unwatched, self._begun) for cluster, facts in state.items()}
+                for state in (known, announced)
+            )
+            self._resumed = dict.fromkeys(known.keys() - self._known.keys(), loaded.alive) if loaded.alive else {}
+            self._known |= {cluster: continued(facts, self._known.get(cluster, {})) for cluster, facts in known.items()}
+            self._announced |= announced
+            self._adopted = True
+            correct = partial(_put_all, self._state())
         if self._watched is not None:
             self.keep(self._watched)
+        return correct
 
     def stop(self, seconds: float) -> bool:
         """Write the remaining changes. Returns whether that was done in time."""
@@ -133,12 +149,12 @@ class Recorder:
     def overdue(self, cluster: Cluster, seen: Snapshot) -> tuple[Finding, ...]:
         """The findings about states that have lasted too long, by what was known before this poll."""
         with self._guard:
-            known = self._known.get(cluster.name, {})
-        return tuple(overdue(evidence_of(seen), known, self._now(), cluster.limits))
+            at, known = self._now(), self._known.get(cluster.name, {})
+        return tuple(overdue(evidence_of(seen), known, at, cluster.limits))
 
     def _noted(self, reading: Reading) -> tuple[Reading, Future[None] | None]:
-        at = self._now()
         with self._guard:
+            at = self._now()
             known = self._known.get(reading.cluster, {})
             before = {key: entry.fact for key, entry in known.items()}
             facts = facts_of(reading, before)
@@ -156,8 +172,11 @@ class Recorder:
     def _events(
         self, reading: Reading, announced: dict[Key, Known], facts: Mapping[Key, Known], at: int
     ) -> tuple[list[Letter], dict[Key, Known]]:
-        """The events of a poll for the webhooks, and what has been announced after it."""
-        if not self.webhooks:
+        """The events of a poll for the webhooks, and what has been announced after it.
+
+        There are none before the state file is read: it has what was announced before the start.
+        """
+        if not self.webhooks or not self._adopted:
             return [], announced
         delays = {webhook.node_lost_after for webhook in self.webhooks if "node_lost" in webhook.events}
         events, after = noticed(reading, announced, facts, at, delays)
@@ -184,9 +203,8 @@ class Recorder:
 
     def _whole(self, why: str) -> Write:
         """A write of all facts and all evidence, with an entry that says that changes are missing."""
-        at = self._now()
         with self._guard:
-            state = {cluster: {**facts, **self._announced.get(cluster, {})} for cluster, facts in self._known.items()}
+            at, state = self._now(), self._state()
         documents = [
             SaveEvidence.of(cluster, source, values)
             for cluster, sources in self.levels.plain().items()
@@ -194,8 +212,27 @@ class Recorder:
         ]
         return partial(_write_whole, state, documents, at, kept(why))
 
+    def _state(self) -> FullState:
+        return {cluster: {**facts, **self._announced.get(cluster, {})} for cluster, facts in self._known.items()}
+
     def _now(self) -> int:
-        return int(self._clock() * 1000)
+        """Milliseconds of Unix time; the guard must be held.
+
+        If the clock was set since the last call, so are the times since when facts hold: durations stay what they are.
+        """
+        at = int(self._clock() * 1000)
+        if seconds := self._clock_watch.jump():
+            at = int(self._clock() * 1000)
+            self._move(int(seconds * 1000), at)
+        return at
+
+    def _move(self, milliseconds: int, at: int) -> None:
+        """Move all times, and write them with a sign of life by the clock as it is set now."""
+        self._begun += milliseconds
+        for state in (self._known, self._announced):
+            state |= {cluster: moved(facts, milliseconds) for cluster, facts in state.items()}
+        if self.writer is not None and self._adopted:
+            self.writer.put(partial(_put_all, self._state(), alive=at))
 
     # Everything else
 
@@ -251,6 +288,13 @@ def _parted(state: FullState) -> tuple[FullState, FullState]:
         announced[cluster] = {key: fact for key, fact in facts.items() if key.kind in ANNOUNCED}
         known[cluster] = {key: fact for key, fact in facts.items() if key.kind not in ANNOUNCED}
     return known, announced
+
+
+def _put_all(state: FullState, connection: sqlite3.Connection, alive: int | None = None) -> None:
+    for cluster, facts in state.items():
+        entries.put_facts(connection, cluster, facts)
+    if alive is not None:
+        entries.stamp(connection, alive)
 
 
 def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:

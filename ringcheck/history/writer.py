@@ -107,8 +107,9 @@ class Writer:
         self._report = report
         self._clock = clock
         self._restore: Callable[[str], Write] = lambda _: lambda _: None
-        self._adopt: Callable[[Loaded], object] = lambda _: None
+        self._adopt: Callable[[Loaded], Write | None] = lambda _: None
         self._opened = False
+        self._first: list[Write] = []  # what to write before anything else
         self._changed = threading.Condition()
         self._queue: deque[Item] = deque()
         self._newest: dict[tuple[str, str], Write] = {}  # documents, by cluster and name
@@ -125,12 +126,13 @@ class Writer:
         self._checkpoints = Checkpoints(path)
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
 
-    def start(self, restore: Callable[[str], Write], adopt: Callable[[Loaded], object] = lambda _: None) -> None:
+    def start(self, restore: Callable[[str], Write], adopt: Callable[[Loaded], Write | None] = lambda _: None) -> None:
         """Open the file and begin to write.
 
         Args:
             restore: given why changes are missing, what writes all facts and documents anew, and gaps.
-            adopt: called once from the thread with what the file held, before anything is written to it.
+            adopt: called once from the thread with what the file held, before anything is written to it. What it
+                returns is written first, in one transaction with the sign of life of this process.
         """
         self._restore, self._adopt = restore, adopt
         self._checkpoints.start()
@@ -254,9 +256,9 @@ class Writer:
         if not self._opened:
             facts, alive = entries.load_facts(self._connection), entries.last_stamp(self._connection)
             loaded = Loaded(facts, alive, load_evidence(self._connection))
-            self._write(lambda connection: entries.stamp(connection, self._now()))
-            self._adopt(loaded)
             self._opened = True
+            corrections = self._adopt(loaded)
+            self._first = [lambda connection: entries.stamp(connection, self._now()), *filter(None, [corrections])]
             if not self.loaded.done():
                 self.loaded.set_result(loaded)
 
@@ -274,12 +276,14 @@ class Writer:
         writes = [*(write for write, _, _ in items), *newest.values()]
         if lost:
             writes.insert(0, self._restore(lost))
+        writes = [*self._first, *writes]
         try:
             if writes:
                 self._write(lambda connection: [write(connection) for write in writes])
         except BaseException:
             self._lost = self._lost or lost
             raise
+        self._first = []
         if lost:
             self._report("lost", lost)
         self._remove(items, newest)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +12,12 @@ import pytest
 
 from ringcheck.agent import recorder as recording
 from ringcheck.agent.recorder import Recorder
+from ringcheck.config.values import Webhook
 from ringcheck.core.assess import assess
 from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.observed import EVERY, LevelChange, Observed
 from ringcheck.core.policy import Policy, Severity
+from ringcheck.core.transitions import utc
 from ringcheck.history import reader
 from ringcheck.history import writer as writing
 from ringcheck.history.reader import Question
@@ -41,9 +47,9 @@ def reading(*down: str, **changes: Any) -> Reading:
     return Reading(cluster="blogs", verdict=assess(article.snapshot(down), Policy()), fresh=True, **changes)
 
 
-def recorded(path: Path, clock: Clock) -> Recorder:
+def recorded(path: Path, clock: Clock, steady: Clock | None = None) -> Recorder:
     writer = Writer(path, Limits(), lambda state, why: pytest.fail(f"{state}: {why}"), clock)
-    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)))
+    found = Recorder(writer, clock, lambda error: pytest.fail(repr(error)), steady or clock)
     found.start()
     return found
 
@@ -65,7 +71,7 @@ def decision(*nodes: str, down: str = "") -> Decision:
 def test_since_is_kept_without_a_file() -> None:
     """The time is kept in memory from the first poll on; a failed poll does not change it."""
     clock = Clock()
-    known = Recorder(clock=clock)
+    known = Recorder(clock=clock, steady=clock)
     known.start()
     assert since(known.note(reading())) == "2026-01-01T00:00:00Z"
     clock.time += 60
@@ -82,7 +88,7 @@ def test_since_is_kept_without_a_file() -> None:
 def test_since_when_polls_fail_is_known_while_they_do() -> None:
     """It is the time of the first failed poll, whatever the others failed of."""
     clock = Clock()
-    known = Recorder(clock=clock)
+    known = Recorder(clock=clock, steady=clock)
     known.start()
     assert known.note(reading())[0].failing_since is None
     clock.time += 60
@@ -142,7 +148,7 @@ def test_evidence_takes_no_room_from_changes(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(writing, "MOST", 100)
     monkeypatch.setattr(writing, "RETRY", 0.02)
     path, clock = tmp_path / "none" / "state.db", Clock()
-    known = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock)
+    known = Recorder(Writer(path, Limits(), lambda *_: None, clock), clock, steady=clock)
     known.start()
     for number in range(200):
         known.levels.of("blogs").fail(str(number))
@@ -206,3 +212,139 @@ def test_a_watch_shows_what_is_in_the_file(tmp_path: Path) -> None:
         assert ("severity", "OK", severity(shown).name) in kinds(path)
         assert ("node", "up", "down") in kinds(path)
         assert known.stop(PATIENCE)
+
+
+# ---- a clock that is set, and events ----
+
+HOOK = Webhook(name="hook", url="http://127.0.0.1:9/", secret_file="", queue=100, node_lost_after=1800.0)
+HOURS = 6 * 3600.0
+
+
+class Watched:
+    """A recorder with a webhook and two clocks, of which only one can be set."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.wall, self.steady = Clock(), Clock()
+        self.start()
+
+    def start(self) -> None:
+        self.recorder = recorded(self.path, self.wall, self.steady)
+        self.recorder.webhooks = (HOOK,)
+
+    def restart(self, seconds: float, clock_set: float = 0.0) -> None:
+        assert self.recorder.stop(PATIENCE)
+        self.wall.time += seconds + clock_set
+        self.steady.time += seconds
+        self.start()
+
+    def poll(self, *down: str, seconds: float = 0.0, waits: bool = True, **changes: Any) -> Reading:
+        self.wall.time += seconds
+        self.steady.time += seconds
+        known, written = self.recorder.note(reading(*down, **changes))
+        if written and waits:
+            written.result(PATIENCE)
+        return known
+
+    def events(self) -> list[str]:
+        """The kinds of the events that were put into the queue, in order."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return [kind for (kind,) in connection.execute("SELECT kind FROM outbox ORDER BY number")]
+
+    def event(self) -> dict[str, Any]:
+        """The last event."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            ((text,),) = connection.execute("SELECT body FROM outbox ORDER BY number DESC LIMIT 1")
+        return dict(json.loads(text))
+
+
+@pytest.mark.parametrize("moved", [HOURS, -HOURS], ids=["forwards", "back"])
+def test_a_clock_that_is_set_changes_no_duration(tmp_path: Path, moved: float) -> None:
+    """The node is lost after the time that really passed; the file and the event have times of the new clock."""
+    world = Watched(tmp_path / "state.db")
+    world.poll("10.0.0.1")
+    world.poll("10.0.0.1", seconds=600)
+    world.wall.time += moved
+    world.poll("10.0.0.1", seconds=600)
+    assert "node_lost" not in world.events()
+    world.restart(0)
+    world.poll("10.0.0.1", seconds=599)
+    assert "node_lost" not in world.events()
+    shown = world.poll("10.0.0.1", seconds=1)
+    assert "node_lost" in world.events()
+    assert world.event()["data"]["down_since"] == since((shown, None)) == utc(1000 * (MIDNIGHT + moved))
+    assert world.recorder.stop(PATIENCE)
+
+
+def test_a_clock_that_is_set_announces_no_level_again(tmp_path: Path) -> None:
+    """The time of a change of levels is its identity, and is kept."""
+    world = Watched(tmp_path / "state.db")
+    change = LevelChange(keyspace="orders", was="ONE", now="ALL", at=MIDNIGHT)
+    seen = Observed(keyspaces={EVERY: ()}, changes=(change,))
+    world.poll(observed=seen)
+    world.wall.time += 3600
+    world.poll(observed=seen, seconds=60)
+    world.restart(0)
+    world.poll(observed=seen, seconds=60)
+    assert world.events() == ["level_changed"]
+    assert world.recorder.stop(PATIENCE)
+
+
+@pytest.mark.parametrize("moved", [0.0, HOURS, -2 * HOURS], ids=["kept", "forwards", "back"])
+def test_a_node_is_not_lost_in_a_time_without_an_agent(tmp_path: Path, moved: float) -> None:
+    """Only the clock that can be set knows how long the agent did not run: that time does not count."""
+    world = Watched(tmp_path / "state.db")
+    world.poll("10.0.0.1")
+    world.poll("10.0.0.1", seconds=900)
+    for _ in range(2):
+        world.restart(HOURS, moved)
+    world.poll("10.0.0.1")
+    assert "node_lost" not in world.events()
+    world.poll("10.0.0.1", seconds=890)
+    assert "node_lost" not in world.events()
+    world.poll("10.0.0.1", seconds=10)
+    assert world.events()[-1] == "node_lost"
+    expected = MIDNIGHT + (0 if moved >= 0 else 2 * (HOURS + moved))
+    assert world.event()["data"]["down_since"] == utc(1000 * expected)
+    assert world.recorder.stop(PATIENCE)
+
+
+@pytest.mark.parametrize("trouble", ["full", "away"])
+def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """If it can't be written or opened when the agent starts, what it has is used as soon as it can be read."""
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir()
+    world = Watched(home / "state.db")
+    world.poll("10.0.0.1")
+    world.poll("10.0.0.1", seconds=900)
+    assert world.recorder.stop(PATIENCE)
+    write = Writer._write
+    if trouble == "full":
+        monkeypatch.setattr(Writer, "_write", full_disk)
+    else:
+        home.rename(away)
+    later = Recorder(Writer(world.path, Limits(), lambda *_: None, world.wall), world.wall, steady=world.steady)
+    later.webhooks = (HOOK,)
+    later.start()
+    world.recorder = later
+    world.poll("10.0.0.1", seconds=10, waits=False)
+    shown = world.poll("10.0.0.1", seconds=10, waits=False)
+    assert (since((shown, None)) == utc(1000 * MIDNIGHT)) is (trouble == "full")
+    monkeypatch.setattr(Writer, "_write", write)
+    if trouble == "away":
+        away.rename(home)
+    await_(lambda: bool(later.works and later.writer and later.writer.loaded.done()), PATIENCE, "an open file")
+    await_(lambda: since((world.poll("10.0.0.1"), None)) == utc(1000 * MIDNIGHT), PATIENCE, "the time in the file")
+    world.poll("10.0.0.1", seconds=870)
+    lost_at = utc(1000 * world.wall.time + 10_000)
+    world.poll("10.0.0.1", seconds=10)
+    assert later.stop(PATIENCE)
+    assert world.events() == ["outage", "node_lost"]
+    assert world.event()["time"] == lost_at
+
+
+def full_disk(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")

@@ -156,7 +156,7 @@ def main() -> int:
         writer = Writer(
             path, Limits(keep=90 * DAY, size=options.size * 2**20), lambda *what: reports.append(": ".join(what)), clock
         )
-        recorder = Recorder(writer, clock, print)
+        recorder = Recorder(writer, clock, print, clock)
         recorder.start()
         rings = [Ring(f"cluster-{index:04}", 12) for index in range(options.clusters)]
         largest = 0.0
