@@ -36,7 +36,7 @@ KINDS: Mapping[str, FactKind] = {
     "movement": FactKind(meaning="A node joins, leaves or moves, is being removed or replaced.", vanishes=True),
     "view": FactKind(meaning="Whether a node's view counts: ok, discarded, unreachable.", normal="ok"),
     "finding": FactKind(meaning="A finding above a note, with its severity.", vanishes=True),
-    "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", silent=True),
+    "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", normal="none"),
     "leases": FactKind(meaning="Whether the lease store answers: known, unknown.", normal="known"),
     "lease": FactKind(meaning="The owner of a node's restart lease.", vanishes=True),
     "batch": FactKind(meaning="Several nodes under leases of one owner, such as a batch of `roll`.", vanishes=True),

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.fact_kinds import DOWN, KINDS, TIMES, WATCHED_DOWN
-from ringcheck.core.levels import in_words
+from ringcheck.core.levels import NONE, in_words
+from ringcheck.core.observed import EVERY
 from ringcheck.core.policy import Severity
 from ringcheck.errors import cut, printable
 
@@ -32,11 +33,12 @@ if TYPE_CHECKING:
     from ringcheck.core.verdict import Verdict
 
 LONGEST = 300  # bytes of a text that is kept
+LONGEST_LEVELS = 4000  # bytes of the levels of a keyspace: a change is one of this text, which names datacenters
 
 
-def kept(text: str | None) -> str:
-    """A text as it is kept: one printable line, bounded; empty for None."""
-    return cut(printable(text or ""), LONGEST)
+def kept(text: str | None, most: int = LONGEST) -> str:
+    """A text as it is kept: one printable line of at most so many bytes; empty for None."""
+    return cut(printable(text or ""), most)
 
 
 class Key(NamedTuple):
@@ -122,8 +124,9 @@ class Entry:
 
 
 _NODE_KINDS = frozenset({"node", "restart", "release", "movement"})
-_VERDICT_KINDS = frozenset({"level", "severity", "view", "finding"}) | _NODE_KINDS
+_VERDICT_KINDS = frozenset({"severity", "view", "finding"}) | _NODE_KINDS
 _LEASE_KINDS = frozenset({"lease", "batch"})
+_EVERY = Key("level", EVERY)
 
 
 class Polled(Protocol):
@@ -169,7 +172,8 @@ def facts_of(polled: Polled, before: Mapping[Key, Fact]) -> Facts:
         before: the facts before it; what this poll does not show is taken from there.
     """
     verdict = None if polled.error else polled.verdict
-    stay = _unseen(verdict) | _unread(polled)
+    observed = polled.observed if verdict and polled.observed and polled.observed.known else None
+    stay = _unseen(verdict) | _unread(polled) | (frozenset() if observed else {"level"})
     facts = {key: fact for key, fact in before.items() if key.kind in stay}
     polls = Fact("failing" if polled.error else "working", polled.cluster, kept(polled.error))
     facts[Key("polls", "")] = polls
@@ -178,7 +182,8 @@ def facts_of(polled: Polled, before: Mapping[Key, Fact]) -> Facts:
         facts.update(_of_nodes(verdict, polled.suspects, before))
         facts.update(_of_downtimes(facts, before))
         facts.update(_of_findings(verdict.findings, before))
-        facts.update(_of_levels(polled.observed))
+    if observed:
+        facts.update(_of_levels(observed))
     if polled.store_asked:
         facts[Key("leases", "")] = Fact("unknown" if polled.holders is None else "known", polled.cluster)
         facts.update(_of_leases(polled.holders or ()))
@@ -256,9 +261,9 @@ def _started(generation: int | None) -> str | None:
 # Findings, levels and leases
 
 
-def _of_levels(seen: Observed | None) -> Iterator[tuple[Key, Fact]]:
-    for keyspace, used in seen.keyspaces.items() if seen else ():
-        yield Key("level", kept(keyspace)), Fact(kept(in_words(used)), kept(keyspace))
+def _of_levels(seen: Observed) -> Iterator[tuple[Key, Fact]]:
+    for keyspace, used in seen.keyspaces.items():
+        yield Key("level", kept(keyspace)), Fact(kept(in_words(used), LONGEST_LEVELS), kept(keyspace))
 
 
 def _of_findings(findings: Iterable[Finding], before: Mapping[Key, Fact]) -> Iterator[tuple[Key, Fact]]:
@@ -307,6 +312,7 @@ def transitions(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> list[T
     for key, fact in old.items():
         if key not in after and KINDS[key.kind].vanishes:
             found.append(_changed(key, fact.name, fact, None))
+    found += _level_changes(old, after)
     order = {kind: rank for rank, kind in enumerate(KINDS)}
     return sorted(found, key=lambda change: order[change.kind])
 
@@ -328,6 +334,8 @@ def _renames(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> dict[Key,
 
 def _appeared(key: Key, old: Fact | None, fact: Fact, *, first: bool) -> Iterator[Transition]:
     kind = KINDS[key.kind]
+    if key.kind == "level":  # see `_level_changes`
+        return
     if old is None:
         # A cluster that is seen for the first time has no new nodes: only what is wrong is news.
         known = kind.silent or (fact.value == kind.normal and (first or key.kind != "node"))
@@ -338,6 +346,18 @@ def _appeared(key: Key, old: Fact | None, fact: Fact, *, first: bool) -> Iterato
         yield Transition(kind="address", subject=fact.name, was=old.name, now=fact.name)
     if old.value != fact.value:
         yield _changed(key, fact.name, old, fact)
+
+
+def _level_changes(before: Mapping[Key, Fact], after: Mapping[Key, Fact]) -> Iterator[Transition]:
+    """The keyspaces whose clients use other levels. What is not known by name has the levels of `*`."""
+    for key, fact in {**before, **after}.items():
+        if key.kind != "level":
+            continue
+        old, new = (facts.get(key) or facts.get(_EVERY) for facts in (before, after))
+        if new and key in after and key not in before and new.value != NONE:
+            yield _changed(key, fact.name, old if old and old.value != new.value else None, new)
+        elif old and new and old.value != new.value:
+            yield _changed(key, fact.name, old, new)
 
 
 def _changed(key: Key, name: str, old: Fact | None, new: Fact | None) -> Transition:

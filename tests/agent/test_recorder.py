@@ -14,8 +14,9 @@ from ringcheck.agent import recorder as recording
 from ringcheck.agent.recorder import Recorder
 from ringcheck.config.values import Webhook
 from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
-from ringcheck.core.observed import EVERY, LevelChange, Observed
+from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.transitions import utc
 from ringcheck.history import reader
@@ -348,3 +349,28 @@ def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
 
 def full_disk(*_: object) -> None:
     raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_change_of_levels_is_in_the_history_once_across_a_restart(tmp_path: Path) -> None:
+    """What was used before the restart is compared with what is used after it."""
+    world = Watched(tmp_path / "state.db")
+
+    def using(**levels: Level) -> Observed:
+        return Observed(keyspaces={EVERY: (), **{name: (Used("", level),) for name, level in levels.items()}})
+
+    world.poll(observed=using())
+    world.poll(observed=using(orders=Level.ONE, users=Level.QUORUM))
+    world.restart(60)
+    world.poll(observed=using(orders=Level.ONE, users=Level.QUORUM))
+    world.restart(60)
+    world.poll(observed=Observed(keyspaces={EVERY: ()}, known=False))
+    world.poll(observed=using(orders=Level.ALL))
+    world.poll(observed=using(orders=Level.ALL))
+    assert world.recorder.stop(PATIENCE)
+    page = reader.page(world.path, Question(cluster="blogs", order="oldest", kinds=("level",)))
+    assert [(entry.change.subject, entry.change.was, entry.change.now) for entry in page.entries] == [
+        ("orders", "none", "ONE"),
+        ("users", "none", "QUORUM"),
+        ("orders", "ONE", "ALL"),
+        ("users", "QUORUM", "none"),
+    ]

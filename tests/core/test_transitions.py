@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ringcheck.core.assess import assess
+from ringcheck.core.consistency import Level
 from ringcheck.core.fact_kinds import KINDS
 from ringcheck.core.findings import Finding, noted
 from ringcheck.core.maintenance import Holder
+from ringcheck.core.observed import EVERY, Observed, Used
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.transitions import LONGEST, Key, carried, dated, facts_of, transitions
 from ringcheck.report.reading import Reading
@@ -253,3 +255,61 @@ def test_without_any_view_nothing_is_gone() -> None:
     fewer = replace(seen, nodes=seen.nodes[1:], views=())
     blind = replace(before, verdict=replace(before.verdict, snapshot=fewer, states=("up", "up"), views=()))
     assert after(before, blind) == []
+
+
+# ---- levels in use ----
+
+ONE, QUORUM = Used("dc1", Level.LOCAL_ONE), Used("dc1", Level.LOCAL_QUORUM)
+
+
+def using(general: tuple[Used, ...] = (), known: bool = True, **keyspaces: tuple[Used, ...]) -> Reading:  # noqa: FBT001, FBT002 - a test
+    return polled(observed=Observed(keyspaces={**keyspaces, EVERY: general}, known=known))
+
+
+def level_changes(*readings: Reading) -> list[tuple[str, str | None, str | None]]:
+    return [(change.subject, change.was, change.now) for change in after(*readings) if change.kind == "level"]
+
+
+def test_every_change_of_the_levels_of_a_keyspace_is_an_entry() -> None:
+    """Seen first, raised, lowered or used no more: each is an entry, of several keyspaces in one poll too."""
+    one, quorum = "LOCAL_ONE in dc1", "LOCAL_QUORUM in dc1"
+    assert level_changes(using()) == []
+    assert level_changes(using(orders=(ONE,), users=(QUORUM,))) == [("orders", None, one), ("users", None, quorum)]
+    first = using(orders=(ONE,), users=(QUORUM,))
+    assert level_changes(using(), first) == [("orders", "none", one), ("users", "none", quorum)]
+    assert level_changes(using(), first, first) == []
+    swapped = using(orders=(QUORUM,), users=(ONE,))
+    assert level_changes(first, swapped) == [("orders", one, quorum), ("users", quorum, one)]
+    assert level_changes(first, using(users=(QUORUM,))) == [("orders", one, "none")]
+    assert level_changes(first, using((ONE,))) == [
+        ("users", quorum, one),
+        ("*", "none", one),
+    ]
+
+
+def test_a_keyspace_that_is_named_had_the_levels_of_all_others_before() -> None:
+    """An entry says what differs from those; if nothing does, that it is seen first."""
+    one, quorum = "LOCAL_ONE in dc1", "LOCAL_QUORUM in dc1"
+    general = using((QUORUM,))
+    assert level_changes(general) == [("*", None, quorum)]
+    assert level_changes(general, using((QUORUM,), orders=(ONE,))) == [("orders", quorum, one)]
+    assert level_changes(general, using((QUORUM,), orders=(QUORUM,))) == [("orders", None, quorum)]
+    assert level_changes(using((QUORUM,), orders=(QUORUM,)), general) == []
+
+
+def test_missing_evidence_changes_no_level() -> None:
+    """While nothing is known of the levels, they are as they were; a change meanwhile is an entry afterwards."""
+    first, later = using(orders=(ONE,)), using(orders=(QUORUM,))
+    for gap in (polled(), using(known=False), using(orders=(QUORUM,), known=False), polled(error="nobody answers")):
+        assert level_changes(first, gap) == []
+        assert level_changes(first, gap, first) == []
+        assert level_changes(first, gap, later) == [("orders", "LOCAL_ONE in dc1", "LOCAL_QUORUM in dc1")]
+
+
+def test_a_change_at_the_end_of_a_long_list_is_an_entry() -> None:
+    """The levels of each of many datacenters are compared."""
+    many = tuple(Used(f"datacenter-{number:03}", Level.LOCAL_QUORUM) for number in range(40))
+    [(_, was, now)] = level_changes(using(orders=many), using(orders=(*many[:-1], many[-1]._replace(datacenter="z"))))
+    assert was
+    assert now
+    assert (was[-14:], now[-17:]) == ("datacenter-039", "datacenter-038, z")
