@@ -33,7 +33,6 @@ from ringcheck.report.reading import WebhookCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
-    from concurrent.futures import Future
 
     from ringcheck.config.values import Webhook
     from ringcheck.core.events import Event
@@ -139,7 +138,7 @@ class Dispatcher:
         webhook: Webhook,
         writer: Writer,
         report: Report,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         post: Post | None = None,
     ) -> None:
         """Prepare; nothing is sent.
@@ -148,7 +147,7 @@ class Dispatcher:
             webhook: the receiver.
             writer: of the state file.
             report: called with the webhook's name, what happened (`failed`, `works`, `dropped`) and why.
-            clock: Unix seconds, also for retries.
+            clock: seconds of a clock that can't be set, for retries.
             post: sends a body with headers to a URL and returns the status. [default: one bounded request]
         """
         self.webhook = webhook
@@ -157,7 +156,7 @@ class Dispatcher:
         self._report = report
         self._clock = clock
         self._post = post or self._exchange
-        self._delivered: dict[int, Future[None] | None] = {}
+        self._delivered: dict[int, str] = {}  # number and id of events that are not deleted yet
         self._all = _Pause()
         self._of: dict[str, _Pause] = {}
         self._failing = False
@@ -185,12 +184,10 @@ class Dispatcher:
         Raises:
             StateFileError: the file can't be read.
         """
-        self._delivered = {
-            number: future for number, future in self._delivered.items() if future is None or not future.done()
-        }
-        queue = outbox.queue(self._writer.path, self.webhook.name, tuple(self._delivered))
-        for number in [number for number, future in self._delivered.items() if future is None]:
-            self._delete(number)  # again, because the file could not be written before
+        queue = outbox.queue(self._writer.path, self.webhook.name, self._delivered)
+        self._delivered = queue.left
+        if queue.left:  # once more, because the file could not be written, or the deletion was given up
+            self._delete()
         lost = queue.dropped - (queue.dropped if self._dropped is None else self._dropped)
         if lost > 0:
             self._report(self.webhook.name, "dropped", f"{lost} events: more than {self.webhook.queue} waited")
@@ -201,7 +198,7 @@ class Dispatcher:
     def _deliver(self, head: Waiting) -> bool:
         """Send an event. Returns False if no other event can be sent to this receiver now."""
         try:
-            headers = signed(key_of(secret(self.webhook.secret_file)), head.event, int(self._clock()), head.body)
+            headers = signed(key_of(secret(self.webhook.secret_file)), head.event, int(time.time()), head.body)
             status = self._post(self.webhook.url, head.body, headers)
         except Exception as error:  # noqa: BLE001 - a bug must not end the thread: no event would be sent any more
             self.counts.attempts["failed"] += 1
@@ -221,14 +218,19 @@ class Dispatcher:
         self.counts.attempts["delivered"] += 1
         self._all = _Pause()
         self._of.pop(head.cluster, None)
-        self._delete(head.number)
+        self._delivered[head.number] = head.event
+        self._delete()
         if self._failing and not self._of:
             self._failing = False
             self._report(self.webhook.name, "works", None)
 
-    def _delete(self, number: int) -> None:
-        """Request the deletion of an event; it is not sent again meanwhile."""
-        self._delivered[number] = self._writer.put(partial(outbox.remove, numbers=(number,)))
+    def _delete(self) -> None:
+        """Request the deletion of the delivered events; they are not sent again meanwhile.
+
+        The request replaces one that still waits: while the file can't be written, requests do not pile up.
+        """
+        delete = partial(outbox.remove, events=dict(self._delivered))
+        self._writer.keep("", f"delivered to {self.webhook.name}", delete)
 
     def _without_path(self, error: RingcheckError) -> str:
         """An error without the path of the URL: at some receivers the path is the secret."""

@@ -9,17 +9,19 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ringcheck.history import database
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 BUSY_SECONDS = 1.0  # that a reader waits for the writer
 AT_ONCE = 100  # events that are looked at together
 _DROPPED = "webhook_dropped:"
+_NONE: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +63,13 @@ class Queue:
         heads: the first event of each cluster, oldest first.
         waiting: how many events wait.
         dropped: how many were dropped, ever.
+        left: number and id of events that were delivered and are not deleted yet.
     """
 
     heads: tuple[Waiting, ...]
     waiting: int
     dropped: int
+    left: dict[int, str]
 
 
 def post(connection: sqlite3.Connection, letters: Iterable[Letter]) -> None:
@@ -84,9 +88,9 @@ def post(connection: sqlite3.Connection, letters: Iterable[Letter]) -> None:
             connection.execute(count, (_DROPPED + webhook, surplus))
 
 
-def remove(connection: sqlite3.Connection, numbers: Collection[int]) -> None:
-    """Delete events that were delivered."""
-    connection.executemany("DELETE FROM outbox WHERE number = ?", ((number,) for number in numbers))
+def remove(connection: sqlite3.Connection, events: Mapping[int, str]) -> None:
+    """Delete events that were delivered, by number and id: in a new file another event may have the number."""
+    connection.executemany("DELETE FROM outbox WHERE number = ? AND event = ?", events.items())
 
 
 def keep(connection: sqlite3.Connection, webhooks: Collection[str]) -> None:
@@ -95,13 +99,13 @@ def keep(connection: sqlite3.Connection, webhooks: Collection[str]) -> None:
     connection.executemany("DELETE FROM outbox WHERE webhook = ?", ((name,) for name in set(known) - set(webhooks)))
 
 
-def queue(path: Path, webhook: str, delivered: Collection[int] = ()) -> Queue:
+def queue(path: Path, webhook: str, delivered: Mapping[int, str] = _NONE) -> Queue:
     """The queue of a webhook.
 
     Args:
         path: of the state file.
         webhook: its name.
-        delivered: numbers of events that are about to be deleted.
+        delivered: number and id of events that are about to be deleted.
 
     Raises:
         StateFileError: it can't be read.
@@ -109,14 +113,18 @@ def queue(path: Path, webhook: str, delivered: Collection[int] = ()) -> Queue:
     marks = ", ".join("?" * len(delivered))
     first = f"SELECT min(number) FROM outbox WHERE webhook = ? AND number NOT IN ({marks}) GROUP BY cluster"  # noqa: S608 - marks
     query = f"SELECT number, cluster, event, body FROM outbox WHERE number IN ({first}) ORDER BY number LIMIT ?"  # noqa: S608 - likewise
+    stored = f"SELECT number, event FROM outbox WHERE number IN ({marks})"  # noqa: S608 - likewise
     with closing(database.reading(path, BUSY_SECONDS)) as connection:
         try:
+            connection.execute("BEGIN")  # all of it at one time
             rows = connection.execute(query, (webhook, *delivered, AT_ONCE)).fetchall()
             waiting = _waiting(connection, webhook)
             dropped = connection.execute("SELECT value FROM note WHERE name = ?", (_DROPPED + webhook,)).fetchone()
+            left = dict(delivered.items() & set(connection.execute(stored, (*delivered,))))
         except sqlite3.Error as error:
             raise database.StateFileError(f"{path} can't be read: {error}") from None
-    return Queue(tuple(Waiting(*row) for row in rows), waiting - len(delivered), dropped[0] if dropped else 0)
+    heads = tuple(Waiting(*row) for row in rows)
+    return Queue(heads, waiting - len(left), dropped[0] if dropped else 0, left)
 
 
 def _waiting(connection: sqlite3.Connection, webhook: str) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -23,6 +26,7 @@ from ringcheck.config.values import AgentSettings, Config, Webhook
 from ringcheck.core.events import Event
 from ringcheck.errors import SourceError, UsageError
 from ringcheck.history import outbox
+from ringcheck.history import writer as writing
 from ringcheck.history.outbox import Letter
 from ringcheck.history.writer import Limits, Writer
 from ringcheck.simulator.cluster import EmbeddedCluster, topology
@@ -82,6 +86,7 @@ class Receiver:
     def __init__(self) -> None:
         self.attempts: list[str] = []
         self.taken: list[str] = []
+        self.timestamps: list[str] = []
         self.status = 204
         self.refuses = ""
         self.dead = False
@@ -89,6 +94,7 @@ class Receiver:
     def __call__(self, _url: str, _body: bytes, headers: dict[str, str]) -> int:
         name = headers["webhook-id"]
         self.attempts.append(name)
+        self.timestamps.append(headers["webhook-timestamp"])
         if self.dead:
             raise SourceError("hook: connection refused", "unreachable")
         status = 422 if name == self.refuses else self.status
@@ -269,6 +275,91 @@ def test_a_secret_that_can_not_be_read_is_a_failure(tmp_path: Path) -> None:
         Dispatcher(hook, writer, lambda *said: reports.append(said), Clock(), receiver).step()
     assert receiver.attempts == []
     assert "can't be read" in reports[0][2]
+
+
+def test_retries_do_not_depend_on_the_clock_that_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the timestamp of an attempt is a time of that clock."""
+    steady, receiver = Clock(), Receiver()
+    receiver.dead = True
+    assert signature(Dispatcher).parameters["clock"].default is time.monotonic
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(1))
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, steady, receiver)
+        for wall in (1_000_000, 5_000_000, 0):
+            monkeypatch.setattr(time, "time", lambda wall=wall: wall + 0.5)
+            dispatcher.step()
+        assert receiver.timestamps == ["1000000"]
+        steady.time += sending.FIRST_RETRY
+        dispatcher.step()
+        assert receiver.timestamps == ["1000000", "0"]
+
+
+def test_events_that_were_delivered_take_no_room_while_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They can't be deleted then; they are not sent again, and no change of a cluster is lost for them."""
+    monkeypatch.setattr(writing, "MOST", 100)
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    receiver, reports, names = Receiver(), list[str](), [f"cluster-{number}" for number in range(20)]
+    writer = Writer(tmp_path / "state.db", Limits(), lambda state, _: reports.append(state))
+    writer.start(lambda _: lambda _: None)
+    put(writer, *(letter(1, name) for name in names))
+    dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, Clock(), receiver)
+    write = Writer._write
+    monkeypatch.setattr(Writer, "_write", full_disk)
+    writer.put(lambda _: None)
+    await_(lambda: not writer.works, PATIENCE, "a full disk")
+    for _ in range(20):
+        dispatcher.step()
+    writer.put(lambda connection: outbox.post(connection, [letter(2, names[0])]))
+    assert sorted(receiver.taken) == sorted(f"{name}-1" for name in names)
+    monkeypatch.setattr(Writer, "_write", write)
+    await_(lambda: (dispatcher.step(), len(receiver.taken) == 21)[1], PATIENCE, "the event after the others")
+    await_(lambda: (dispatcher.step(), outbox.queue(writer.path, "hook").waiting == 0)[1], PATIENCE, "an empty queue")
+    assert writer.close(PATIENCE)
+    assert "lost" not in reports
+    assert receiver.taken[20] == f"{names[0]}-2"
+
+
+def test_a_delivered_event_is_not_sent_again_if_its_deletion_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in another write may cost the deletion: it is requested again, and the order stays what it was."""
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    receiver = Receiver()
+    writer = Writer(tmp_path / "state.db", Limits(), lambda *_: None)
+    writer.start(lambda _: lambda _: None)
+    put(writer, letter(1), letter(2))
+    dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, Clock(), receiver)
+    remove, calls = outbox.remove, list[object]()
+
+    def bug_at_first(*arguments: Any, **more: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        remove(*arguments, **more)
+
+    monkeypatch.setattr(outbox, "remove", bug_at_first)
+    await_(lambda: (dispatcher.step(), outbox.queue(writer.path, "hook").waiting == 0)[1], PATIENCE, "an empty queue")
+    assert receiver.taken == ["blogs-1", "blogs-2"]
+    assert writer.close(PATIENCE)
+
+
+def test_an_event_in_a_new_file_is_not_taken_for_one_that_was_delivered(tmp_path: Path) -> None:
+    """In a file that replaces a broken one the numbers begin anew."""
+    receiver = Receiver()
+    with written(tmp_path / "state.db") as writer:
+        put(writer, letter(1))
+        dispatcher = Dispatcher(webhook(tmp_path), writer, lambda *_: None, Clock(), receiver)
+        with patch.object(writer, "put", lambda *_: None), patch.object(writer, "keep", lambda *_: None):
+            dispatcher.step()
+        writer.put(lambda connection: connection.execute("UPDATE outbox SET event = 'blogs-2'"))
+        await_(lambda: (dispatcher.step(), len(receiver.taken) == 2)[1], PATIENCE, "the other event")
+    assert receiver.taken == ["blogs-1", "blogs-2"]
+
+
+def full_disk(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
 
 
 # ---- the whole agent ----
