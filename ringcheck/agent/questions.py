@@ -33,7 +33,8 @@ def judged(
     maintenance = None
     if cluster.lease:
         problem = "the lease store did not answer" if reading.holders is None else None
-        maintenance = Maintenance(reading.holders or (), cluster.lease.deadline, problem)
+        holders, ages = reading.holders or (), reading.lease_ages
+        maintenance = Maintenance(holders, cluster.lease.deadline, problem, ages=ages)
     return assess(verdict.snapshot, policy_for(reading, cluster, datacenters), question, maintenance)
 
 

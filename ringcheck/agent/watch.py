@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringcheck.agent.bugs import located_bug
+from ringcheck.agent.clock import LeaseAges
 from ringcheck.agent.judging import Given, Judging
 from ringcheck.agent.levels import LevelBook, levels_of
 from ringcheck.agent.polls import InThread
@@ -102,6 +103,7 @@ class Watch:
         self.answer: tuple[int, Reading] | None = None  # number and reading of the last poll that `ask` requested
         self._source: Source | LoopSource | None = None
         self._store: Store | None = None
+        self._ages = LeaseAges(steady=clock)
         self._good_at: float | None = None
         self._due: float | None = None  # when the next poll begins; None while one is under way
         self._judging = Judging(cluster.gate)
@@ -304,6 +306,7 @@ class Watch:
             observed=observed,
             holders=self._shown(holders),
             store_asked=True,
+            lease_ages=maintenance.ages if maintenance else {},
         )
 
     def _observed(self, seen: Snapshot) -> Observed | None:
@@ -327,7 +330,8 @@ class Watch:
             holders = self._store.holders()
         except RingcheckError as error:
             return Maintenance((), lease.deadline, str(error)) if lease else None, None
-        return Maintenance(holders, lease.deadline) if lease else None, holders
+        ages = self._ages.of(holders, lease.deadline) if lease else {}
+        return Maintenance(holders, lease.deadline, ages=ages) if lease else None, holders
 
     def _suspects(self, verdict: Verdict, answering: frozenset[str]) -> frozenset[str]:
         """Nodes whose Jolokia answered before and does not now, although no view sees them down."""

@@ -8,7 +8,7 @@ and is an alarm itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ringcheck.core.findings import noted
 from ringcheck.core.policy import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ringcheck.core.evidence import Evidence
     from ringcheck.core.findings import Finding
@@ -51,11 +51,13 @@ class Maintenance:
         holders: of restart leases.
         deadline_seconds: how long a lease lowers the alarms of its node.
         problem: why the leases could not be read; None if they could.
+        ages: seconds since leases were taken, as far as they are known better than by the times of two clocks.
     """
 
     holders: tuple[Holder, ...] = ()
     deadline_seconds: float = 3600.0
     problem: str | None = None
+    ages: Mapping[Holder, float] = field(default_factory=dict)
 
 
 class Leases:
@@ -71,7 +73,7 @@ class Leases:
         self.snapshot = snapshot
         self._evidence = evidence
         self._by_host_id = {node.host_id: index for index, node in enumerate(snapshot.nodes) if node.host_id}
-        self._taken = _seconds(snapshot.taken_at)
+        self._taken = unix_seconds(snapshot.taken_at)
         self._holder: dict[int, Holder] = {}
         for holder in self.maintenance.holders:
             index = self._index(holder)
@@ -90,7 +92,9 @@ class Leases:
 
     def _age(self, holder: Holder) -> float | None:
         """Age of a lease in seconds; None if a time can't be read."""
-        since = _seconds(holder.since)
+        since = unix_seconds(holder.since)
+        if holder in self.maintenance.ages:
+            return self.maintenance.ages[holder]
         return None if since is None or self._taken is None else self._taken - since
 
     def _in_time(self, holder: Holder) -> bool:
@@ -179,11 +183,11 @@ class Leases:
 
     def _new(self, index: int) -> bool:
         started = self.snapshot.nodes[index].generation
-        since = _seconds(self._holder[index].since) if index in self.leased else None
+        since = unix_seconds(self._holder[index].since) if index in self.leased else None
         return started is not None and since is not None and started >= since
 
 
-def _seconds(text: str) -> float | None:
+def unix_seconds(text: str) -> float | None:
     """Unix seconds of an ISO 8601 time, in UTC unless it names a zone; None if it can't be read."""
     try:
         time = datetime.fromisoformat(text)

@@ -75,6 +75,7 @@ class Reading:
         observed: the levels that clients use; None if they are not observed.
         holders: of restart leases; None if the lease store can't be read.
         store_asked: whether the last poll read the lease store; if not, `holders` is from an earlier poll.
+        lease_ages: seconds since the leases were taken, at the last poll that gave a verdict; see `Maintenance.ages`.
         polls: how long polls took.
         requests: number of requests to Jolokia since the start, by outcome.
     """
@@ -91,6 +92,7 @@ class Reading:
     observed: Observed | None = None
     holders: tuple[Holder, ...] | None = ()
     store_asked: bool = True
+    lease_ages: Mapping[Holder, float] = field(default_factory=lambda: MappingProxyType({}))
     polls: Durations = field(default_factory=Durations)
     requests: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ringcheck.agent.clock import LeaseAges
 from ringcheck.agent.judging import Judging
 from ringcheck.agent.log import Changes, Log
+from ringcheck.agent.questions import judged
 from ringcheck.config.values import Cluster, Lease
+from ringcheck.core.assess import Question
 from ringcheck.core.gate import Gate
 from ringcheck.core.health import RingState
 from ringcheck.core.maintenance import Holder
 from ringcheck.core.policy import Severity
+from ringcheck.core.transitions import utc
 from ringcheck.errors import ConfigError
 from ringcheck.jolokia.settings import JolokiaSettings
 from ringcheck.leases import lockfile
@@ -358,6 +363,23 @@ def test_a_lease_lowers_tickets_and_blocks_other_restarts(world: World, tmp_path
     assert (reading.restart_safe, reading.restart_cures) == (frozenset(), frozenset())  # the lease's owner starts it
     assert bare.restart_cures == frozenset({world.address(1)})
     assert "ops@bastion" in reading.verdict.summary
+
+
+@pytest.mark.parametrize("moved", [6 * 3600.0, -6 * 3600.0])
+def test_a_clock_that_is_set_makes_no_lease_overdue(world: World, tmp_path: Path, moved: float) -> None:
+    """The agent knows how long it has seen the lease, in its verdict and in those on questions of requests."""
+    world.simulated.down(1, instant=True)
+    cluster = replace(world.cluster, lease=Lease(file=str(tmp_path / "leases.json")))
+    taken = time.time() - moved
+    open_store(cluster).add([replace(lease(world.address(1)), since=utc(1000 * taken))])
+    watch = world.watch(lease=cluster.lease)
+    watch._ages = LeaseAges(lambda: taken, lambda: 0.0)  # as if the clock was set since then
+    reading = polled(watch)
+    assert reading.verdict
+    again = judged(reading, reading.verdict, cluster, Question())
+    for verdict in (reading.verdict, again):
+        assert "lease_overdue" not in {finding.code for finding in verdict.findings}
+        assert severity(replace(reading, verdict=verdict)) is Severity.OK
 
 
 def test_a_node_under_a_lease_counts_as_down(world: World, tmp_path: Path) -> None:

@@ -344,3 +344,13 @@ def test_only_the_ticket_tier_and_only_for_leased_nodes(cluster: Cluster, data: 
     lost = set(names) - frozenset(names).intersection(*[view.live for view in seen.views if view.outcome == "ok"])
     if not lost & set(leased):
         assert [one.severity for one in after.keyspaces] == [one.severity for one in before.keyspaces]
+
+
+def test_a_known_age_counts_in_place_of_the_clock() -> None:
+    """The agent knows how long it has seen a lease; a clock that was set does not make the lease overdue."""
+    old = lease(3, since="2020-01-01T00:00:00Z")
+    assert judged(six(3), old).severity is Severity.WARNING
+    (holder,) = old.holders
+    known = replace(old, ages={holder: 60.0})
+    assert judged(six(3), known).severity is Severity.OK
+    assert judged(six(3), replace(old, ages={holder: 86400.0})).severity is Severity.WARNING
