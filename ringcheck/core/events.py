@@ -208,8 +208,11 @@ def _old_leases(verdict: Verdict, record: _Announcements) -> Iterator[Event]:
     if verdict.holders is None:  # the store did not answer: what was announced stays announced
         record.all_stay("lease_old")
         return
-    for finding in verdict.findings:
-        if finding.code == "lease_overdue" and not finding.more:
+    overdue = [finding for finding in verdict.findings if finding.code == "lease_overdue"]
+    if any(finding.more for finding in overdue):  # those that are left out may be among the announced ones
+        record.all_stay("lease_old")
+    for finding in overdue:
+        if not finding.more:
             mark = Key("lease_old", finding.subject)
             if not record.stays(mark):
                 record.after[mark] = Known(Fact("old", finding.subject), record.at)

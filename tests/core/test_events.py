@@ -236,3 +236,20 @@ def test_a_lease_store_that_does_not_answer_releases_no_node() -> None:
     assert [kind for kind, _ in cluster.poll("10.0.0.1", holders=moved, hours=2)] != ["node_lost"]
     other = (replace(held[0], host_id="host-9"),)
     assert ("node_lost", "10.0.0.1") in cluster.poll("10.0.0.1", holders=other)
+
+
+def test_leases_that_a_verdict_leaves_out_are_not_announced_again() -> None:
+    """It lists only some of many old leases: the others may be among those that it only counts."""
+    cluster = Cluster()
+    cluster.poll()
+    old = (lease("10.0.0.1", "2025-01-01T00:00:00Z"),)
+    assert cluster.poll(holders=old) == [("lease_old", "10.0.0.1")]
+
+    def cut_short(verdict: Verdict) -> Verdict:
+        (listed,) = [finding for finding in verdict.findings if finding.code == "lease_overdue"]
+        others = tuple(finding for finding in verdict.findings if finding.code != "lease_overdue")
+        more = replace(listed, subject="10.0.0.2", more=1)
+        return replace(verdict, findings=(*others, replace(listed, subject="10.0.0.3"), more))
+
+    assert cluster.poll(holders=old, kept=cut_short) == [("lease_old", "10.0.0.3")]
+    assert cluster.poll(holders=old) == []
