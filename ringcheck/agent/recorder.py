@@ -28,7 +28,7 @@ from ringcheck.history.levels import SaveEvidence, drop_evidence
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -160,14 +160,27 @@ class Recorder:
             facts = facts_of(reading, before)
             found = [*self._resumption(reading.cluster, at), *transitions(before, facts)]
             after = self._known[reading.cluster] = carried(known, facts, at)
-            announced = self._announced.get(reading.cluster, {})
-            events, now_announced = self._events(reading, announced, after, at)
-            self._announced[reading.cluster] = now_announced
-            changed = _differences({**known, **announced}, {**after, **now_announced})
+            events, changed = self._announce(reading, known, after, at, len(found))
             written = self._put(reading.cluster, at, found, changed, events)
         verdict = dated(reading.verdict, after) if reading.verdict else None
         since = utc(after[Key("polls", "")].since) if reading.error else None
         return replace(reading, verdict=verdict, failing_since=since), written
+
+    def _announce(
+        self, reading: Reading, known: Mapping[Key, Known], after: Mapping[Key, Known], at: int, found: int
+    ) -> tuple[list[Letter], tuple[dict[Key, Known], set[Key]]]:
+        """The events of a poll with so many entries, and how the file differs after it.
+
+        If all of it does not fit in memory, there are no events: a later poll makes them.
+        """
+        announced = self._announced.get(reading.cluster, {})
+        events, now_announced = self._events(reading, announced, after, at)
+        changed = _differences({**known, **announced}, {**after, **now_announced})
+        if events and self.writer and not self.writer.fits(_weight(found, changed[0], events)):
+            events, now_announced = [], announced
+            changed = _differences(known, after)
+        self._announced[reading.cluster] = now_announced
+        return events, changed
 
     def _events(
         self, reading: Reading, announced: dict[Key, Known], facts: Mapping[Key, Known], at: int
@@ -199,7 +212,7 @@ class Recorder:
         if self.writer is None or not (found or facts or gone or events):
             return None
         changes = Changes(cluster=cluster, at=at, entries=found, facts=facts, gone=gone, letters=events)
-        return self.writer.put(changes, 1 + len(found) + len(facts) + len(events))
+        return self.writer.put(changes, _weight(len(found), facts, events))
 
     def _whole(self, why: str) -> Write:
         """A write of all facts and all evidence, with an entry that says that changes are missing."""
@@ -295,6 +308,10 @@ def _put_all(state: FullState, connection: sqlite3.Connection, alive: int | None
         entries.put_facts(connection, cluster, facts)
     if alive is not None:
         entries.stamp(connection, alive)
+
+
+def _weight(found: int, facts: Sized, events: Sized) -> int:
+    return 1 + found + len(facts) + len(events)
 
 
 def _differences(known: Mapping[Key, Known], after: Mapping[Key, Known]) -> tuple[dict[Key, Known], set[Key]]:

@@ -51,21 +51,27 @@ class Changes:
     def __call__(self, connection: sqlite3.Connection) -> None:
         """Write them."""
         connection.executemany(_INSERT, (_row(self.cluster, self.at, entry) for entry in self.entries))
-        connection.executemany(f"DELETE FROM fact WHERE {_KEY}", ((self.cluster, *key) for key in self.gone))  # noqa: S608 - a constant
+        gone = (_encodable(self.cluster, *key) for key in self.gone)
+        connection.executemany(f"DELETE FROM fact WHERE {_KEY}", gone)  # noqa: S608 - a constant
         put_facts(connection, self.cluster, self.facts)
         outbox.post(connection, self.letters)
 
 
 def _row(cluster: str, at: int, entry: Transition) -> tuple[str | int | None, ...]:
     key = (entry.kind, entry.subject, entry.code, entry.level, entry.datacenter)
-    return cluster, at, *key, entry.was, entry.now, entry.text
+    return _encodable(cluster, at, *key, entry.was, entry.now, entry.text)
+
+
+def _encodable(*values: str | int | None) -> tuple[str | int | None, ...]:
+    """The values with `?` for what can't be encoded: a single name must not keep all else out of the file."""
+    return tuple([value.encode(errors="replace").decode() if isinstance(value, str) else value for value in values])
 
 
 def put_facts(connection: sqlite3.Connection, cluster: str, facts: Mapping[Key, Known]) -> None:
     """Write facts, in place of those that have the same keys."""
     connection.executemany(
         "INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ((cluster, *key, fact.value, fact.name, fact.text, since) for key, (fact, since) in facts.items()),
+        (_encodable(cluster, *key, fact.value, fact.name, fact.text, since) for key, (fact, since) in facts.items()),
     )
 
 

@@ -157,7 +157,7 @@ class Writer:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # a waiting poll may have given up
         with self._changed:
-            if self._weight + weight > MOST:
+            if not self.fits(weight):
                 self._lost = self._lost or f"more than {MOST} changes waited to be written"
                 return None
             self._queue.append((write, weight, future))
@@ -167,6 +167,10 @@ class Writer:
             behind = self._failing or now - self._oldest > BEHIND
             self._changed.notify_all()
         return None if behind else future
+
+    def fits(self, weight: int) -> bool:
+        """Whether a write of that weight would be added to the queue now."""
+        return self._weight + weight <= MOST
 
     def keep(self, cluster: str, name: str, write: Write) -> None:
         """Write a document of a cluster with the next commit, in place of one that still waits; never waits."""
@@ -318,9 +322,18 @@ class Writer:
             future.set_result(None)
 
     def _drop(self, items: list[Item], why: str) -> None:
-        """Give up items that can't be written, ever."""
+        """Write items one by one, and give up those that can't be written, ever."""
         self._lost = self._lost or why
-        self._remove(items, self._newest)  # `restore` writes them anew
+        done = 0
+        for write, _, _ in items:
+            try:
+                self._write(write)
+            except Exception as error:  # noqa: BLE001 - reported by `why`
+                later = isinstance(error, sqlite3.OperationalError)
+                if later or (isinstance(error, sqlite3.Error) and database.is_broken(error)):
+                    break
+            done += 1
+        self._remove(items[:done], self._newest)  # `restore` writes documents anew
         self._fail(why)
 
     def _keep_house(self) -> None:

@@ -374,3 +374,43 @@ def test_a_change_of_levels_is_in_the_history_once_across_a_restart(tmp_path: Pa
         ("orders", "ONE", "ALL"),
         ("users", "QUORUM", "none"),
     ]
+
+
+def test_a_name_that_can_not_be_encoded_stops_no_history(tmp_path: Path) -> None:
+    """A recorded snapshot may hold lone surrogates; facts, entries and events of the cluster are still written."""
+    world = Watched(tmp_path / "state.db")
+
+    def strange(*down: str) -> Reading:
+        known = reading(*down)
+        assert known.verdict
+        seen = known.verdict.snapshot
+        nodes = (replace(seen.nodes[0], host_id="a\udc80"), *seen.nodes[1:])
+        return replace(known, verdict=replace(known.verdict, snapshot=replace(seen, nodes=nodes)))
+
+    for known in (strange(), strange("10.0.0.1"), reading(), strange()):
+        world.recorder.note(known)
+    assert world.recorder.stop(PATIENCE)
+    assert world.events() == ["outage", "recovered"]
+    assert kinds(world.path)[-1] == ("node", "up", None)
+
+
+def test_an_event_is_made_once_there_is_room_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the changes of a poll do not fit in memory, its events do not count as announced."""
+    monkeypatch.setattr(writing, "RETRY", 0.02)
+    world = Watched(tmp_path / "state.db")
+    world.poll()
+    assert world.recorder.stop(PATIENCE)
+    later = Recorder(Writer(world.path, Limits(), lambda *_: None, world.wall), world.wall, steady=world.steady)
+    later.webhooks = (HOOK,)
+    later.start()
+    world.recorder = later
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "_write", full_disk)
+        patched.setattr(writing, "MOST", 5)
+        world.poll("10.0.0.1", seconds=10, waits=False)
+        assert later.writer
+        await_(lambda: not later.works, PATIENCE, "a full disk")
+    await_(lambda: bool(later.works), PATIENCE, "a disk with room")
+    world.poll("10.0.0.1", seconds=10)
+    assert later.stop(PATIENCE)
+    assert world.events() == ["outage"]

@@ -432,6 +432,20 @@ def test_a_write_with_a_bug_does_not_hold_up_the_others(path: Path) -> None:
         assert "gap" in numbers(path)
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_a_write_with_a_bug_costs_only_itself(path: Path) -> None:
+    """Those that waited with it are written, in their order."""
+    with kept(path) as file:
+        file.write(1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # so that all three are in one transaction
+            for write in (changes(2), lambda connection: connection.execute("SELECT ?"), changes(3)):
+                file.writer.put(write)
+            other.execute("ROLLBACK")
+        await_(lambda: "works" in file.states, PATIENCE, lambda: f"{file.reports}")
+        assert [number for number in numbers(path) if number != "gap"] == ["1", "2", "3"]
+
+
 def test_a_hanging_disk_delays_no_poll(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a write has waited too long, later polls do not wait; in the end everything is written."""
     go = threading.Event()
