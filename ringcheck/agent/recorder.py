@@ -119,13 +119,17 @@ class Recorder:
                 for state in (known, announced)
             )
             self._resumed = dict.fromkeys(known.keys() - self._known.keys(), loaded.alive) if loaded.alive else {}
+            polled = known.keys() & self._known.keys()
             self._known |= {cluster: continued(facts, self._known.get(cluster, {})) for cluster, facts in known.items()}
             self._announced |= announced
             self._adopted = True
-            correct = partial(_put_all, self._state())
+            now = self._state()
+            if polled and self.writer:  # after what their polls have put into the queue
+                self.writer.put(partial(_put_all, {cluster: now[cluster] for cluster in polled}))
+            corrected = {name: _differences(facts, now[name])[0] for name, facts in loaded.state.items()}
         if self._watched is not None:
             self.keep(self._watched)
-        return correct
+        return partial(_put_all, corrected)
 
     def stop(self, seconds: float) -> bool:
         """Write the remaining changes. Returns whether that was done in time."""
@@ -215,7 +219,7 @@ class Recorder:
         return self.writer.put(changes, _weight(len(found), facts, events))
 
     def _whole(self, why: str) -> Write:
-        """A write of all facts and all evidence, with an entry that says that changes are missing."""
+        """A write of all facts and all evidence, with an entry that says why changes are missing, if they are."""
         with self._guard:
             at, state = self._now(), self._state()
         documents = [
@@ -330,6 +334,6 @@ def _write_whole(
     entries.replace_facts(connection, state)
     for document in documents:
         document(connection)
-    for cluster in state:
+    for cluster in state if why else ():
         gap = Transition(kind="gap", subject=cluster, text=why)
         Changes(cluster=cluster, at=at, entries=[gap], facts={}, gone=())(connection)

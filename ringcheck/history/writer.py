@@ -130,7 +130,8 @@ class Writer:
         """Open the file and begin to write.
 
         Args:
-            restore: given why changes are missing, what writes all facts and documents anew, and gaps.
+            restore: given why changes are missing, what writes all facts and documents anew, and gaps; no gaps if the
+                reason is empty.
             adopt: called once from the thread with what the file held, before anything is written to it. What it
                 returns is written first, in one transaction with the sign of life of this process.
         """
@@ -279,7 +280,7 @@ class Writer:
             newest = dict(self._newest)
         writes = [*(write for write, _, _ in items), *newest.values()]
         if lost:
-            writes.insert(0, self._restore(lost))
+            writes = [self._restore(lost), *writes, self._restore("")]  # what waited may be older than what was lost
         writes = [*self._first, *writes]
         try:
             if writes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.observed import EVERY, LevelChange, Observed, Used
 from ringcheck.core.policy import Policy, Severity
 from ringcheck.core.transitions import utc
-from ringcheck.history import reader
+from ringcheck.history import entries, reader
 from ringcheck.history import writer as writing
 from ringcheck.history.reader import Question
 from ringcheck.history.writer import Limits, Writer
@@ -310,12 +311,14 @@ def test_a_node_is_not_lost_in_a_time_without_an_agent(tmp_path: Path, moved: fl
     assert world.recorder.stop(PATIENCE)
 
 
-@pytest.mark.parametrize("trouble", ["full", "away"])
+@pytest.mark.parametrize("trouble", ["full", "away", "slow"])
 def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
     """If it can't be written or opened when the agent starts, what it has is used as soon as it can be read."""
     monkeypatch.setattr(writing, "RETRY", 0.02)
+    monkeypatch.setattr(recording, "LOAD_SECONDS", 0.1)
+    load, go = entries.load_facts, threading.Event()
     home, away = tmp_path / "home", tmp_path / "away"
     home.mkdir()
     world = Watched(home / "state.db")
@@ -325,8 +328,10 @@ def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
     write = Writer._write
     if trouble == "full":
         monkeypatch.setattr(Writer, "_write", full_disk)
-    else:
+    elif trouble == "away":
         home.rename(away)
+    else:
+        monkeypatch.setattr(entries, "load_facts", lambda connection: (go.wait(PATIENCE), load(connection))[1])
     later = Recorder(Writer(world.path, Limits(), lambda *_: None, world.wall), world.wall, steady=world.steady)
     later.webhooks = (HOOK,)
     later.start()
@@ -335,6 +340,7 @@ def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
     shown = world.poll("10.0.0.1", seconds=10, waits=False)
     assert (since((shown, None)) == utc(1000 * MIDNIGHT)) is (trouble == "full")
     monkeypatch.setattr(Writer, "_write", write)
+    go.set()
     if trouble == "away":
         away.rename(home)
     await_(lambda: bool(later.works and later.writer and later.writer.loaded.done()), PATIENCE, "an open file")
@@ -345,6 +351,9 @@ def test_a_file_that_is_read_late_loses_no_time_and_repeats_no_event(
     assert later.stop(PATIENCE)
     assert world.events() == ["outage", "node_lost"]
     assert world.event()["time"] == lost_at
+    world.restart(0)
+    assert since((world.poll("10.0.0.1"), None)) == utc(1000 * MIDNIGHT)
+    assert world.recorder.stop(PATIENCE)
 
 
 def full_disk(*_: object) -> None:
