@@ -5,6 +5,7 @@ Arguments: those of `ringcheck agent`. Each line is answered by one line of JSON
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import gc
 import json
@@ -64,7 +65,7 @@ def reload(agent: service.Agent) -> dict[str, int]:
 def count() -> dict[str, Any]:
     """What the process keeps now, without the results of caches that have a limit of their own."""
     gc.unfreeze()  # what the agent made before its polls, caches included, is not listed otherwise
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    resident, threads = status("VmRSS"), status("Threads")
     caches = bounded_caches()
     cached = sum(cache.cache_info().currsize for cache in caches)
     for cache in caches:
@@ -75,13 +76,26 @@ def count() -> dict[str, Any]:
     return {
         "objects": types.total(),
         "blocks": sys.getallocatedblocks(),
-        "threads": int(status["Threads"]),
+        "threads": threads,
         "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are enough
-        "rss": int(status["VmRSS"].split()[0]),
+        "rss": resident,
+        "kept": kept(),
         "cpu": time.process_time(),
         "cached": cached,
         "types": types,
     }
+
+
+def status(name: str) -> int:
+    """A number of /proc/self/status; sizes are in KiB."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[name].split()[0])
+
+
+def kept() -> int:
+    """Resident memory in KiB, after the C library has returned the pages that it keeps for later."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return status("VmRSS")
 
 
 def bounded_caches() -> list[_lru_cache_wrapper[Any]]:

@@ -36,6 +36,7 @@ class Held:
         threads: of the process.
         descriptors: that are open.
         rss: resident memory in KiB.
+        kept: the same, after the C library has returned what it keeps for later.
         cpu: seconds that the process has used.
         cached: results in caches that have a bound; `objects` and `blocks` are without them.
         types: objects by type.
@@ -47,6 +48,7 @@ class Held:
     threads: int
     descriptors: int
     rss: int
+    kept: int
     cpu: float
     cached: int
     types: Counter[str] = field(repr=False)
@@ -55,7 +57,8 @@ class Held:
         """For people."""
         return (
             f"{self.polls:6} polls: {self.objects:7} objects, {self.blocks:7} blocks, {self.threads:3} threads, "
-            f"{self.descriptors:3} descriptors, {self.rss / 1024:6.1f} MiB, {self.cached:5} cached, "
+            f"{self.descriptors:3} descriptors, {self.rss / 1024:6.1f} MiB ({self.kept / 1024:.1f} kept), "
+            f"{self.cached:5} cached, "
             f"{self.cpu:5.0f} s of CPU"
         )
 
