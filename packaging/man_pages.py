@@ -44,6 +44,8 @@ def _head(command: click.Command, context: click.Context) -> Iterator[str]:
     name = context.command_path.replace(" ", "-")
     date = time.strftime("%Y-%m-%d", time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))))
     yield f'.TH "{name.upper()}" "1" "{date}" "ringcheck {__version__}" "ringcheck"'
+    yield ".nh"  # a hyphen within a name would be copied with it
+    yield ".ad l"
     yield ".SH NAME"
     yield f"{escaped(name)} \\- {escaped(_first_sentence(command))}"
     yield ".SH SYNOPSIS"

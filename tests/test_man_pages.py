@@ -14,9 +14,10 @@ import pytest
 from ringcheck import __version__
 from ringcheck.cli import ringcheck
 from tests.cli.test_options import commands
+from tests.counterparts.daemon import required
 
 ROOT = Path(__file__).parent.parent
-REQUESTS = {".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".I", ".br"}
+REQUESTS = {".TH", ".nh", ".ad", ".SH", ".PP", ".TP", ".B", ".BR", ".I", ".br"}
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,12 @@ def test_roff_has_no_request_that_is_text(folder: Path) -> None:
         for line in path.read_text().splitlines():
             if line[:1] in {".", "'"}:
                 assert line.split()[0] in REQUESTS, f"{path.name}: {line}"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_names_are_not_hyphenated(folder: Path, width: int) -> None:
+    """Names of commands, options and variables stay whole on a terminal, so that they can be copied."""
+    groff = [required("groff"), "-man", "-Tascii", "-P-cbou", f"-rLL={width}n"]
+    text = "".join(subprocess.check_output([*groff, path], text=True) for path in sorted(folder.iterdir()))
+    assert "RINGCHECK_CONFIG" in text
+    assert [line for line in text.splitlines() if re.search(r"[A-Za-z_]-$", line)] == []
