@@ -105,8 +105,11 @@ def _known(agent: Agent, cluster: str) -> bool:
 
 
 @contextmanager
-def fleet(folder: Path, clusters: int, interval: int = 60) -> Iterator[tuple[Agent, Served]]:
-    """The given number of clusters: one in 40 has an outage, one in 20 has a node down, one in 100 can't be reached."""
+def fleet(folder: Path, clusters: int, interval: int = 60, place: str = "") -> Iterator[tuple[Agent, Served]]:
+    """The given number of clusters: one in 40 has an outage, one in 20 has a node down, one in 100 can't be reached.
+
+    Their names, such as `orders-003`, end with the place.
+    """
     with ExitStack() as stack:
         simulators = [stack.enter_context(simulate(cluster)) for cluster in _clusters(large=False)]
         fine, minimum, outage = (_entry(simulator.config(), folder) for simulator in simulators)
@@ -114,7 +117,8 @@ def fleet(folder: Path, clusters: int, interval: int = 60) -> Iterator[tuple[Age
         for number in range(clusters):
             kind = _silent() if number % 100 == 7 else outage if number % 40 == 3 else fine
             kind = minimum if number % 20 == 5 else kind
-            entries[f"{('orders', 'carts', 'search')[number % 3]}-{number:03}"] = {**kind, "labels": LABELS[number % 3]}
+            name = f"{('orders', 'carts', 'search')[number % 3]}-{number:03}{place}"
+            entries[name] = {**kind, "labels": LABELS[number % 3]}
         yield stack.enter_context(served_agent(folder, entries, interval=interval))
 
 

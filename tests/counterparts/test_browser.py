@@ -338,6 +338,28 @@ def test_tables_fit_a_tablet(driver: webdriver.Chrome, world: World, tmp_path: P
     driver.get_log("browser")  # type: ignore[no-untyped-call]
 
 
+CLIPPED = """
+return [...document.querySelectorAll('.more')].map(hint => hint.nextElementSibling)
+  .filter(region => getComputedStyle(region).overflowX === 'visible').map(region => region.ariaLabel);
+"""
+
+
+@pytest.mark.parametrize(("place", "fits"), [("-eu-central-1-production", 1200), (f"_{'x' * 50}", 1440)])
+def test_a_fleet_is_as_wide_as_the_window(driver: webdriver.Chrome, tmp_path: Path, place: str, fits: int) -> None:
+    """No window gets a scrollbar from long names; a table that does not fit has its own, as its hint says."""
+    with scenes.fleet(tmp_path, 16, place=place) as (_, served):
+        driver.get(served.url)
+        await_(lambda: bool(driver.execute_script(CONNECTED)), 60, "the page is not connected")
+        for width in (390, TABLET, 1024, 1200, DESK, 1440, 1920):
+            looks(driver, width)
+            driver.execute_script("dispatchEvent(new Event('resize'))")
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+            assert driver.execute_script(CLIPPED) == [], width
+            assert width < fits or driver.execute_script(HINTED) == [], width
+        driver.get("about:blank")
+    driver.get_log("browser")  # type: ignore[no-untyped-call]
+
+
 def test_axe_finds_what_is_wrong(driver: webdriver.Chrome, world: World, axe: str) -> None:
     """A violation is reported, so that the tests above can fail."""
     looks(driver, DESK)

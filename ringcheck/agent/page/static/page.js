@@ -81,6 +81,7 @@
   const hint = () => {
     for (const region of main.querySelectorAll(".scroll")) {
       const wide = region.scrollWidth > region.clientWidth + 1;
+      region.toggleAttribute("data-wide", wide);
       const before = region.previousElementSibling;
       const shown = before?.classList.contains("more");
       if (wide && !shown) {
@@ -108,7 +109,7 @@
   // Takes over attributes and children of a fetched element. Elements with an id or a key are found wherever they were.
   // Generators, which stop at each of these: a long page is taken over in pieces, between which the browser can react.
   const key = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.id || node.dataset.key || "" : "");
-  const own = (element, name) => name === "open" && element.tagName === "DETAILS";
+  const own = (element, name) => (name === "open" && element.tagName === "DETAILS") || name === "data-wide";
   const adopt = function* (element, fresh) {
     for (const { name } of [...element.attributes]) {
       if (!fresh.hasAttribute(name) && !own(element, name)) element.removeAttribute(name);
