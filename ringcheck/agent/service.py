@@ -42,7 +42,7 @@ class Agent:
     """All watches and listeners; safe to use from many threads.
 
     Attributes:
-        config_file: the configuration file as commands on pages must name it; None if they read it without that.
+        config_file: absolute path of the configuration file; None if commands read it without being told.
     """
 
     def __init__(

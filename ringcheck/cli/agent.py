@@ -10,6 +10,7 @@ import gc
 import signal
 import threading
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ class _Service:
             recorder=recorder,
             webhooks=Webhooks(recorder.writer, self._of_webhook),
         )
-        self.agent.config_file = None if path == str(DEFAULT_CONFIG) else path
+        self.agent.config_file = None if path == str(DEFAULT_CONFIG) else str(Path(path).absolute())
         self.lock = FleetLock(self.agent, self.log)
         self.evictions = Evictions(self.agent, self.lock)
         self.fixed = self._fixed(config)
@@ -108,7 +109,6 @@ class _Service:
         return self.listen or agent.listen, agent.web_config, agent.state, agent.state_keep, agent.state_size
 
     def _recorder(self, config: Config) -> Recorder:
-        from pathlib import Path
 
         from ringcheck.agent.recorder import Recorder
         from ringcheck.history.writer import Limits, Writer

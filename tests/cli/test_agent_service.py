@@ -63,7 +63,7 @@ def agent(
         port = free_port()
         config, log = tmp_path / "ringcheck.yaml", tmp_path / "log"
         config.write_text(f"{server.config()}{more}agent: {{interval: 1s, listen: '127.0.0.1:{port}'{settings}}}\n")
-        command = [sys.executable, "-m", "ringcheck", "agent", "-C", str(config), *words]
+        command = [sys.executable, "-m", "ringcheck", "agent", "-C", os.path.relpath(config), *words]
         with log.open("wb") as err, subprocess.Popen(command, stderr=err) as process:
             service = Service(process, f"http://127.0.0.1:{port}", config, log)
             try:
@@ -72,6 +72,16 @@ def agent(
             finally:
                 process.terminate()
                 process.wait(30)
+
+
+def test_commands_on_pages_work_in_every_folder(tmp_path: Path) -> None:
+    """They name the agent's configuration by its absolute path, although the agent was started with a relative one."""
+    with agent(tmp_path) as (_, service):
+        page = re.sub(r"<[^>]*>", "", service.get("/clusters/embedded?filter=127.0.1.1").text)
+        for command in ("preflight", "what-if", "lease acquire", "doctor"):
+            [named] = re.findall(rf"ringcheck {command} -C (\S+) --cluster embedded .*127\.0\.1\.1", page)
+            assert Path(named).is_absolute()
+            assert Path(named).samefile(service.config)
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ class Shown:
         next_poll: when the next poll begins; None if not known.
         labels: of the cluster.
         links: text and URL of links to other systems.
-        config: the agent's configuration file, as its command line names it; None if commands read it anyway.
+        config: path of the agent's configuration file, absolute; None if commands read it anyway.
         runbook_url: where findings are explained, with `{code}` in it; None for the page of codes.
     """
 
