@@ -13,6 +13,7 @@ from ringcheck.core.words import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from ringcheck.core.policy import Severity
     from ringcheck.core.transitions import Entry, Transition
 
 
@@ -20,6 +21,18 @@ def line(change: Transition) -> str:
     """What happened, in one line that begins with what it is about."""
     said = _LINES.get(change.kind, _other)(change)
     return f"{said}{f': {change.text}' if change.text else ''}"
+
+
+def marked(change: Transition) -> tuple[Severity | None, str]:
+    """The severity that begins, of the cluster or of a finding, and the line without that word.
+
+    None and the whole line for all other changes.
+    """
+    if change.severity is None or change.now is None:
+        return None, line(change)
+    was = f"was {change.was}" if change.was else ""
+    said = was if change.kind == "severity" else f"{_what(change)}{_before(change.was)}"
+    return change.severity, ": ".join(filter(None, (said, change.text)))
 
 
 def _before(was: str | None, new: str = "") -> str:
@@ -32,10 +45,15 @@ def _other(change: Transition) -> str:
     return f"{change.kind} of {change.subject} is {change.now or 'gone'}{_before(change.was)}"
 
 
-def _finding(change: Transition) -> str:
+def _what(change: Transition) -> str:
+    """The finding that a change is about."""
     level = f" at {change.level}" if change.level else ""
     where = f" in {change.datacenter}" if change.datacenter else ""
-    what = f"{change.code} of {change.subject}{level}{where}"
+    return f"{change.code} of {change.subject}{level}{where}"
+
+
+def _finding(change: Transition) -> str:
+    what = _what(change)
     return f"{change.now} {what}{_before(change.was)}" if change.now else f"{what} is over{_before(change.was)}"
 
 

@@ -266,6 +266,49 @@ def test_the_timeline_is_bounded_and_escaped() -> None:
     assert "\u202e" not in flood
 
 
+def begun(number: int, severity: str | None, was: str | None = None) -> Entry:
+    """A finding that begins, or is over, in a poll at 12:00."""
+    where = {"subject": f"k{number}", "code": "unavailable", "level": "LOCAL_QUORUM", "datacenter": "dc1"}
+    return Entry(
+        id=number, cluster="blogs", at=43_200_000, change=Transition(kind="finding", was=was, now=severity, **where)
+    )
+
+
+def test_an_entry_about_a_finding_has_its_severity() -> None:
+    """An outage that begins while the cluster is CRITICAL already has a badge and the colour of its severity."""
+    html = rendered(reading("10.0.0.1"), past=(begun(1, "WARNING"), begun(2, "CRITICAL"), begun(3, None, "CRITICAL")))
+    assert html.count('<li class="edge-critical">') == 1
+    text = Strict(html).text
+    assert "WARNING unavailable of k1 at LOCAL_QUORUM in dc1 CRITICAL unavailable of k2 at" in text
+    assert "unavailable of k3 at LOCAL_QUORUM in dc1 is over (was CRITICAL)" in text
+    over = rendered(reading("10.0.0.1"), past=(begun(3, None, "CRITICAL"),))
+    assert '<li class="plain">' in over
+
+
+def test_entries_that_are_left_out_do_not_hide_the_worst() -> None:
+    """The number of the entries that are not shown has the badge of the worst of them."""
+    past = [begun(number, "WARNING") for number in range(page.CHANGES)] + [begun(99, "CRITICAL")]
+    html = rendered(reading("10.0.0.1"), past=past)
+    assert "CRITICAL and 1 more" in Strict(html).text
+    assert html.count('<li class="edge-critical">') == 1
+
+
+def test_a_later_outage_is_in_the_headline() -> None:
+    """The severity is older than the latest of its findings: both times are shown."""
+    verdict = reading("10.0.0.1").verdict
+    assert verdict
+    since = ("2025-12-31T23:50:00Z", "2025-12-31T23:58:00Z")
+    losses = tuple(replace(verdict.findings[0], subject=f"k{number}", since=at) for number, at in enumerate(since))
+    warning = replace(verdict.findings[0], severity=Severity.WARNING, since="2025-12-31T23:59:00Z")
+    dated = replace(verdict, since=since[0], findings=(*losses, warning))
+    first = "CRITICAL since 2025-12-31 23:50:00 UTC ( 10 min ago)"
+    later = "; the latest CRITICAL finding since 2025-12-31 23:58:00 UTC ( 2 min ago)"
+    assert first + later in shown(reading(verdict=dated))
+    alone = shown(reading(verdict=replace(dated, findings=losses[:1])))
+    assert first in alone
+    assert "the latest CRITICAL finding" not in alone
+
+
 @pytest.mark.parametrize(
     ("past", "text"),
     [((), "No change has been seen yet."), ("the disk hangs", "Not known: the disk hangs"), (None, "")],
@@ -324,6 +367,19 @@ def test_findings_that_are_left_out_are_counted() -> None:
     text = shown(reading(verdict=replace(verdict, findings=alike + notes)))
     assert "72 more findings" in text
     assert "27 notes" in text
+
+
+def test_no_note_is_above_a_finding_that_is_folded_away() -> None:
+    """With more findings than are shown at once, the closed section of notes is below that of findings."""
+    verdict = reading("10.0.0.1").verdict
+    assert verdict
+    loss = verdict.findings[0]
+    worse = [replace(loss, severity=Severity.WARNING, summary=f"loss {number}") for number in range(10)]
+    notes = [replace(loss, severity=Severity.OK, summary=f"remark {number}") for number in range(3)]
+    html = rendered(reading(verdict=replace(verdict, findings=(*worse, *notes))))
+    text = Strict(html).text
+    assert "2 more findings, WARNING at worst" in text
+    assert text.index("loss 9") < text.index("3 notes") < text.index("remark 0")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-5, "0 s"), (0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h")])

@@ -20,7 +20,7 @@ from ringcheck.core.endpoint import order
 from ringcheck.core.policy import Severity
 from ringcheck.core.transitions import utc
 from ringcheck.core.words import percent
-from ringcheck.report.history import line, moments
+from ringcheck.report.history import marked, moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,6 +117,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "problem": shown.past if isinstance(shown.past, str) else None,
         "timeline": None if isinstance(shown.past, str | None) else _timeline(shown.past),
         "since": verdict.since if verdict and reading.fresh else None,
+        "latest": _latest(verdict) if verdict and reading.fresh else None,
         "finding_url": partial(finding_url, template=shown.runbook_url),
     }
     if verdict:
@@ -149,15 +150,25 @@ def _known(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
 
 
 def _findings(verdict: Verdict) -> dict[str, Any]:
-    """Findings, the worst first; notes, and findings beyond the first, in closed sections if there are many."""
+    """Findings, the worst first; notes, and findings beyond the first, in closed sections if there are many.
+
+    No note is shown above a finding that is in a closed section.
+    """
     alarms = [finding for finding in verdict.findings if finding.severity is not Severity.OK]
     notes = [finding for finding in verdict.findings if finding.severity is Severity.OK]
-    few = [*alarms[:OPEN_FINDINGS], *(notes if len(notes) <= OPEN_NOTES else ())]
+    folded = len(notes) > OPEN_NOTES or len(alarms) > OPEN_FINDINGS
     return {
-        "findings": few,
+        "findings": [*alarms[:OPEN_FINDINGS], *(() if folded else notes)],
         "more_findings": alarms[OPEN_FINDINGS:],
-        "notes": notes if len(notes) > OPEN_NOTES else [],
+        "notes": notes if folded else [],
     }
+
+
+def _latest(verdict: Verdict) -> str | None:
+    """Since when the latest finding of the verdict's severity is there, if that is later than the severity."""
+    alike = (finding for finding in verdict.findings if finding.severity is verdict.severity is not Severity.OK)
+    latest = max((finding.since or "" for finding in alike), default="")
+    return latest if verdict.since and latest > verdict.since else None
 
 
 # Keyspaces
@@ -219,28 +230,38 @@ def _cells(level: LevelVerdict, ranges: int, *, all_up: bool) -> tuple[tuple[str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Moment:
-    """What one poll changed, in the timeline; `severity` is None if the cluster's did not change."""
+    """What one poll changed, in the timeline.
+
+    Attributes:
+        at: UTC.
+        severity: of the cluster, or if it did not change, of the worst finding that began; None without either.
+        changes: the first of them, each with the severity that began.
+        more: how many others there are.
+        worst_of_more: the worst severity that began among those.
+    """
 
     at: str
     severity: Severity | None
     changes: list[tuple[Severity | None, str]]
     more: int
+    worst_of_more: Severity | None
 
 
 def _timeline(entries: Sequence[Entry]) -> list[_Moment]:
     return [
         _Moment(
             at=utc(moment.at),
-            severity=next((change.severity for change in moment.changes if change.kind == "severity"), None),
-            changes=[_shown_change(change) for change in moment.changes[:CHANGES]],
+            severity=_severity(moment.changes),
+            changes=[marked(change) for change in moment.changes[:CHANGES]],
             more=max(0, len(moment.changes) - CHANGES),
+            worst_of_more=_severity(moment.changes[CHANGES:]),
         )
         for moment in moments(entries)[:MOMENTS]
     ]
 
 
-def _shown_change(change: Transition) -> tuple[Severity | None, str]:
-    """A line of the timeline; a change of the cluster's severity has a badge in place of the word."""
-    if change.kind != "severity" or change.severity is None:
-        return None, line(change)
-    return change.severity, ": ".join(filter(None, (change.was and f"was {change.was}", change.text)))
+def _severity(changes: Sequence[Transition]) -> Severity | None:
+    """The cluster's severity from now on, or if that did not change, the worst of the findings that began."""
+    own = next((change.severity for change in changes if change.kind == "severity"), None)
+    begun = (change.severity for change in changes if change.now and change.severity is not None)
+    return max(begun, default=None) if own is None else own
