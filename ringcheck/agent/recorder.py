@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ringcheck.history.writer import Loaded, Write, Writer
     from ringcheck.report.reading import Reading
 
+BLIND = 60_000  # milliseconds of failing polls after which a state that is new may have begun long before
 LOAD_SECONDS = 5.0  # seconds that the start waits for the state file, at most
 REMEMBERED = 1000  # questions to the gate whose last answer is remembered, so that the same refusal is kept once
 
@@ -163,7 +164,8 @@ class Recorder:
             before = {key: entry.fact for key, entry in known.items()}
             facts = facts_of(reading, before)
             found = [*self._resumption(reading.cluster, at), *transitions(before, facts)]
-            after = self._known[reading.cluster] = carried(known, facts, at)
+            watched = _watched(known, at) and not any(change.kind == "agent" for change in found)
+            after = self._known[reading.cluster] = carried(known, facts, at, watched=watched)
             events, changed = self._announce(reading, known, after, at, len(found))
             written = self._put(reading.cluster, at, found, changed, events)
         verdict = dated(reading.verdict, after) if reading.verdict else None
@@ -295,6 +297,12 @@ class Recorder:
                 self._answers.popitem(last=False)
             if not repeated:
                 self._put(cluster, self._now(), [change], ({}, set()))
+
+
+def _watched(known: Mapping[Key, Known], at: int) -> bool:
+    """Whether the polls before gave verdicts; few that failed hide the begin of nothing for long."""
+    polls = known.get(Key("polls", ""))
+    return polls is not None and (polls.fact.value == "working" or at - polls.since < BLIND)
 
 
 def _parted(state: FullState) -> tuple[FullState, FullState]:

@@ -51,7 +51,7 @@ def nodes(  # noqa: PLR0913, PLR0917 - one argument an option
     """The table of nodes: place, state, who sees them down, since when, release, tokens, mode, may each stop now.
 
     Problems come first. STOP is the answer of `preflight` for that node alone, by the gate of the configuration. SINCE
-    is known if an agent keeps a history.
+    is known if an agent keeps a history; `>=` means that the agent did not see the state begin.
 
     Exit codes: 0, or 3 if nothing could be read. `health` and `check` judge what the states mean.
     """
@@ -132,4 +132,5 @@ def _dated(verdict: Verdict, cluster: ChosenCluster, state: str | None) -> tuple
         known = facts(Path(path), verdict.snapshot.cluster)
     except RingcheckError as error:
         return verdict, [f"Since when is not known: {error}"]
-    return replace(verdict, states_since=dated(verdict, known).states_since), []
+    past = dated(verdict, known)
+    return replace(verdict, states_since=past.states_since, blind_until=past.blind_until), []

@@ -40,6 +40,7 @@ class NodeStatus:
         node: as the source reports it.
         state: whether it is up, by all views.
         since: UTC, when it got that state; None if not known.
+        begin_seen: whether the agent saw that; if not, it has been in that state for longer. None if not known.
         seen_down_by: addresses of the observers that see it down.
         view: its own view, judged; None if it has none.
         lease: the restart lease that the node is under; None if there is none.
@@ -49,6 +50,7 @@ class NodeStatus:
     node: Node
     state: State
     since: str | None
+    begin_seen: bool | None
     seen_down_by: tuple[str, ...]
     view: View | None
     lease: Holder | None
@@ -88,6 +90,7 @@ def statuses(verdict: Verdict, stops: Mapping[str, StopAnswer] | None) -> tuple[
             node=node,
             state=verdict.states[index],
             since=since[index],
+            begin_seen=verdict.begin_seen(since[index]),
             seen_down_by=tuple(verdict.seen_down_by.get(index, ())),
             view=views.get(node.address),
             lease=leases.get(node.address),

@@ -67,11 +67,13 @@ class Fact:
         value: a short word or name; another value is a transition.
         name: what people call the subject: a node's address.
         text: one line of explanation, which may differ from poll to poll.
+        seen: whether the agent saw it begin; if not, it may have begun before its time.
     """
 
     value: str
     name: str
     text: str = ""
+    seen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,14 +385,23 @@ class Known(NamedTuple):
     since: int
 
 
-def carried(before: Mapping[Key, Known], after: Mapping[Key, Fact], at: int) -> dict[Key, Known]:
-    """The facts of after, each with the time since when it has its value; `at` for those that are new."""
+def carried(
+    before: Mapping[Key, Known], after: Mapping[Key, Fact], at: int, *, watched: bool = False
+) -> dict[Key, Known]:
+    """The facts of after, each with the time since when it has its value.
+
+    That is `at` for those that are new; they were seen to begin if the cluster was watched until then.
+    """
     renames = _renames({key: known.fact for key, known in before.items()}, after)
     old = {renames.get(key, key): known for key, known in before.items()}
-    return {
-        key: Known(fact, old[key].since if key in old and old[key].fact.value == fact.value else at)
-        for key, fact in after.items()
-    }
+
+    def known(key: Key, fact: Fact) -> Known:
+        entry = old.get(key)
+        lasts = entry is not None and entry.fact.value == fact.value
+        seen, since = (entry.fact.seen, entry.since) if entry and lasts else (watched, at)
+        return Known(fact if fact.seen is seen else replace(fact, seen=seen), since)
+
+    return {key: known(key, fact) for key, fact in after.items()}
 
 
 def identities_of(known: Mapping[Key, Known]) -> dict[str, str]:
@@ -417,6 +428,7 @@ def dated(verdict: Verdict, known: Mapping[Key, Known]) -> Verdict:
             finding if finding.more else replace(finding, since=since(key_of(finding), finding.severity.name))
             for finding in verdict.findings
         ),
+        blind_until=frozenset([utc(entry.since) for entry in known.values() if not entry.fact.seen]),
         states_since=tuple(node_since(node.address, state) for node, state in nodes),
     )
 

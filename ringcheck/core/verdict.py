@@ -93,6 +93,8 @@ class Verdict:
         holders: of restart leases; None if the store did not answer.
         since: UTC, `2026-01-31T23:59:59Z`: when it got this severity; None if not known.
         states_since: likewise for the state of each node; empty if nothing is known of the past.
+        blind_until: those of these times, and of the times of findings, until which the agent did not watch the
+            cluster: what has held since such a time may have begun before it.
         metadata_quorum: of the cluster metadata service, as seen by the coordinator that reaches the fewest members;
             None before 6.0, until the service is initialised, or if it is not known.
     """
@@ -109,7 +111,16 @@ class Verdict:
     holders: tuple[Holder, ...] | None = ()
     since: str | None = None
     states_since: tuple[str | None, ...] = ()
+    blind_until: frozenset[str] = frozenset()
     metadata_quorum: Quorum | None = None
+
+    def begin_seen(self, since: str | None) -> bool | None:
+        """Whether the agent saw begin what has held since one of its times; None if it knows no time."""
+        return None if since is None else since not in self.blind_until
+
+    def when(self, since: str) -> str:
+        """One of its times for a sentence, after `since`: `before TIME` if the begin was not seen."""
+        return since if self.begin_seen(since) else f"before {since}"
 
     def down(self) -> list[str]:
         """Addresses of the nodes whose state is `down`, in the snapshot's order."""

@@ -34,6 +34,7 @@ def _node(status: NodeStatus) -> Json:
         **{name: getattr(status.node, name) for name in _FIELDS},
         "state": status.state,
         "since": status.since,
+        "begin_seen": status.begin_seen,
         "seen_down_by": list(status.seen_down_by),
         "problem": status.wrong,
         "jolokia": status.node.source,

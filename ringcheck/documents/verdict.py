@@ -20,7 +20,7 @@ from ringcheck.documents.snapshot import node_document, read_nodes, read_view
 from ringcheck.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ringcheck.core.consistency import Operation
     from ringcheck.core.evidence import Evidence
@@ -36,25 +36,28 @@ def verdict_document(verdict: Verdict) -> Json:
     """A verdict as `ringcheck/verdict/1`."""
     addresses = [node.address for node in verdict.snapshot.nodes]
     evidence = evidence_of(verdict.snapshot)
+    past = verdict.states_since or (None,) * len(addresses)
     return {
         "schema": VERDICT,
         "cluster": verdict.snapshot.cluster,
         "taken_at": verdict.snapshot.taken_at,
         "severity": verdict.severity.name,
         "since": verdict.since,
+        "begin_seen": verdict.begin_seen(verdict.since),
         "summary": verdict.summary,
         "nodes": [
             {
                 **node_document(node),
                 "state": state,
-                "since": verdict.states_since[index] if verdict.states_since else None,
+                "since": since,
+                "begin_seen": verdict.begin_seen(since),
                 "seen_down_by": list(verdict.seen_down_by.get(index, ())),
             }
-            for index, (node, state) in enumerate(zip(verdict.snapshot.nodes, verdict.states, strict=True))
+            for index, (node, state, since) in enumerate(zip(verdict.snapshot.nodes, verdict.states, past, strict=True))
         ],
         "views": [_judged_view(view, evidence) for view in verdict.views],
         "keyspaces": [_keyspace(keyspace, addresses) for keyspace in verdict.keyspaces],
-        "findings": [_finding(finding) for finding in verdict.findings],
+        "findings": [_finding(finding, verdict) for finding in verdict.findings],
         "recover_first": [
             {"node": addresses[recovery.node], "restores_share": recovery.restores_share}
             for recovery in verdict.recover_first
@@ -74,7 +77,7 @@ def _quorum(quorum: Quorum) -> Json:
     }
 
 
-def _finding(finding: Finding) -> Json:
+def _finding(finding: Finding, verdict: Verdict) -> Json:
     return {
         "code": finding.code,
         "severity": finding.severity.name,
@@ -84,6 +87,7 @@ def _finding(finding: Finding) -> Json:
         "level": finding.level,
         "datacenter": finding.datacenter,
         "since": finding.since,
+        "begin_seen": verdict.begin_seen(finding.since),
     }
 
 
@@ -212,6 +216,7 @@ def _verdict(document: Fields) -> Verdict:
         holders=_read_holders(document),
         since=_read_time(document),
         states_since=tuple(map(_read_time, rows)),
+        blind_until=_read_blind((document, *rows, *document.objects("findings"))),
         metadata_quorum=_read_quorum(document),
     )
     _check(verdict)
@@ -233,6 +238,12 @@ def _check(verdict: Verdict) -> None:
     empty = not (verdict.snapshot.nodes and verdict.keyspaces)
     if verdict.severity < max(parts, default=Severity.OK) or (verdict.severity is Severity.OK and empty):
         raise DataError(f"its severity is {verdict.severity.name}, which its keyspaces and findings contradict")
+
+
+def _read_blind(parts: Iterable[Fields]) -> frozenset[str]:
+    """The times of parts whose begin was not seen; an older agent does not say whether it was."""
+    unseen = (part for part in parts if part.optional("begin_seen", bool) is False)
+    return frozenset(since for part in unseen if (since := _read_time(part)))
 
 
 def _read_time(part: Fields) -> str | None:

@@ -77,6 +77,9 @@ MIGRATIONS = (
         PRIMARY KEY (cluster, source)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE fact ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;  -- whether the agent saw it begin
+    """,
 )
 """The schema, step by step. `user_version` of a file is the number of steps that it has. A release only adds steps."""
 

@@ -70,8 +70,11 @@ def _encodable(*values: str | int | None) -> tuple[str | int | None, ...]:
 def put_facts(connection: sqlite3.Connection, cluster: str, facts: Mapping[Key, Known]) -> None:
     """Write facts, in place of those that have the same keys."""
     connection.executemany(
-        "INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (_encodable(cluster, *key, fact.value, fact.name, fact.text, since) for key, (fact, since) in facts.items()),
+        "INSERT OR REPLACE INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            _encodable(cluster, *key, fact.value, fact.name, fact.text, since, fact.seen)
+            for key, (fact, since) in facts.items()
+        ),
     )
 
 
@@ -88,10 +91,12 @@ def drop_clusters(connection: sqlite3.Connection, names: Iterable[str]) -> None:
 
 
 def load_facts(connection: sqlite3.Connection) -> FullState:
-    """All facts of all clusters."""
+    """All facts of all clusters; a file of an older release does not have whether they were seen to begin."""
     state: FullState = defaultdict(dict)
-    for cluster, *key, value, name, text, since in connection.execute("SELECT * FROM fact"):
-        state[cluster][Key(*key)] = Known(Fact(value, name, text), since)
+    for cluster, kind, subject, code, level, datacenter, *fact in connection.execute("SELECT * FROM fact"):
+        value, name, text, since, *seen = fact
+        known = Known(Fact(value, name, text, seen == [1]), since)
+        state[cluster][Key(kind, subject, code, level, datacenter)] = known
     return dict(state)
 
 

@@ -57,7 +57,7 @@ def lines(
             2: also each node; 3: also each view.
         notes: what the check assumed.
     """
-    since = f" since {verdict.since}" if verdict.since and verdict.severity is not Severity.OK else ""
+    since = f" since {verdict.when(verdict.since)}" if verdict.since and verdict.severity is not Severity.OK else ""
     text = f"{verdict.snapshot.cluster}{since}: {verdict.summary}"
     yield labelled(verdict.severity, line(verdict.severity, text, perfdata(verdict, seconds)))
     if verbosity >= _LONG:
@@ -124,7 +124,7 @@ def _worst(watched: list[LevelHealth]) -> Iterator[str]:
 def _details(verdict: Verdict) -> Iterator[tuple[Severity | None, str]]:
     for finding in verdict.findings:
         label = "note" if finding.severity is Severity.OK else finding.severity.name
-        detail = "; ".join(filter(None, (finding.detail, finding.since and f"since {finding.since}")))
+        detail = "; ".join(filter(None, (finding.detail, finding.since and f"since {verdict.when(finding.since)}")))
         yield finding.severity, f"{label}: {finding.summary}{f' ({detail})' if detail else ''} [{finding.code}]"
     for keyspace in verdict.keyspaces:
         for level in keyspace.levels:

@@ -138,7 +138,7 @@ def _row(status: NodeStatus, taken_at: str) -> Row:
         rack=clip(printable(node.rack or "?"), _LONGEST),
         address=node.address,
         state=status.state,
-        since=_age(status.since, taken_at),
+        since=_age(status, taken_at),
         release=printable(node.release_version or "?"),
         tokens="?" if node.tokens is None else str(node.tokens),
         mode=printable(mode),
@@ -147,15 +147,14 @@ def _row(status: NodeStatus, taken_at: str) -> Row:
     )
 
 
-def _age(since: str | None, taken_at: str) -> str:
-    """How long before the poll, in one unit; `-` if it is not known."""
-    if since is None:
-        return "-"
+def _age(status: NodeStatus, taken_at: str) -> str:
+    """How long it has had its state, in one unit: `>= 5 min` if the begin was not seen, `-` if it is not known."""
     try:
-        seconds = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(since)).total_seconds()
+        seconds = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(status.since or "")).total_seconds()
     except (ValueError, TypeError):
         return "-"
-    return f"{round(seconds / 86400)} d" if seconds >= 2 * 86400 else span(max(0.0, seconds))
+    age = f"{round(seconds / 86400)} d" if seconds >= 2 * 86400 else span(max(0.0, seconds))
+    return age if status.begin_seen else f">= {age}"
 
 
 def _table(shown: Sequence[NodeStatus], taken_at: str, width: int | None) -> Iterator[Line]:

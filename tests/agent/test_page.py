@@ -660,6 +660,29 @@ def test_since_when_a_suspect_is_one_is_shown() -> None:
     assert "10.0.0.2 up 2025-12-31 20:00:00 UTC" in shown(replace(dated, suspects=frozenset()))
 
 
+def test_what_was_not_seen_to_begin_is_older_than_its_time() -> None:
+    """A page of an agent that has just been started does not look as if the whole cluster had."""
+    start, later = "2026-01-01T00:00:00Z", "2026-01-01T00:00:30Z"
+    known = reading("10.0.0.1")
+    assert known.verdict
+    losses = [replace(known.verdict.findings[0], since=at) for at in (start, later)]
+    dated = replace(
+        known.verdict,
+        since=start,
+        findings=(*losses,),
+        states_since=(later, start, start),
+        blind_until=frozenset({start}),
+    )
+    fresh = replace(known, verdict=dated)
+    text = shown(fresh)
+    assert "CRITICAL since before 00:00:00 UTC ( 42 s ago)" in text
+    assert text.count("; since before 00:00:00 UTC") == text.count("; since 00:00:30 UTC ( 12 s ago)") == 1
+    assert "10.0.0.1 down 00:00:30 UTC" in text
+    assert "10.0.0.2 up before 00:00:00 UTC" in text
+    for html in (page.overview([fresh], NOW), page.overview([fresh, *fleet(page.CARDS)], NOW)):
+        assert "CRITICAL since before 00:00:00 UTC" in Strict(html).text
+
+
 def test_since_when_polls_fail_is_shown_of_an_unreachable_cluster() -> None:
     """On its page, its card and its row; a cluster whose verdict is current has the time of its state instead."""
     lost = Reading(cluster="lost", error="nobody answered", failing_since="2025-12-31T23:30:42Z")

@@ -125,6 +125,64 @@ def test_a_restart_keeps_since(tmp_path: Path) -> None:
     assert [kind for kind, _, _ in kinds(path)].count("agent") == 2
 
 
+def begins(known: tuple[Reading, Any]) -> list[tuple[str | None, bool | None]]:
+    """Since when each node has its state, and whether that was seen."""
+    assert known[0].verdict
+    return [(since, known[0].verdict.begin_seen(since)) for since in known[0].verdict.states_since]
+
+
+def test_what_began_before_the_agent_watched_is_marked(tmp_path: Path) -> None:
+    """All that the first poll shows may have lasted for long, and so may what changed while the agent was not there."""
+    path, clock = tmp_path / "state.db", Clock()
+    first = recorded(path, clock)
+    known = first.note(reading())
+    assert begins(known) == [("2026-01-01T00:00:00Z", False)] * 3
+    assert known[0].verdict
+    assert known[0].verdict.begin_seen(since(known)) is False
+    clock.time += 60
+    known = first.note(reading("10.0.0.1"))
+    assert begins(known) == [("2026-01-01T00:01:00Z", True), *[("2026-01-01T00:00:00Z", False)] * 2]
+    assert known[0].verdict
+    assert known[0].verdict.begin_seen(since(known)) is True
+    assert first.stop(PATIENCE)
+    clock.time += 3540
+    second = recorded(path, clock)
+    known = second.note(reading("10.0.0.1", "10.0.0.2"))
+    assert begins(known) == [
+        ("2026-01-01T00:01:00Z", True), ("2026-01-01T01:00:00Z", False), ("2026-01-01T00:00:00Z", False),
+    ]  # fmt: skip
+    assert second.stop(PATIENCE)
+
+
+@pytest.mark.parametrize(("seconds", "seen"), [(15, True), (600, False)])
+def test_what_changed_while_polls_failed_was_not_seen_to_begin(seconds: int, *, seen: bool) -> None:
+    """A poll or two may fail while a node dies; after many, the node may have been down for most of that time."""
+    clock = Clock()
+    known = Recorder(clock=clock)
+    known.start()
+    known.note(reading())
+    clock.time += 60
+    known.note(Reading(cluster="blogs", error="nobody answers"))
+    clock.time += seconds
+    assert begins(known.note(reading("10.0.0.1")))[0][1] is seen
+
+
+def test_a_file_of_an_older_release_does_not_say_what_was_seen(tmp_path: Path) -> None:
+    """Its times are kept, as those since when states have lasted at least, also before an agent opens it."""
+    path, clock = tmp_path / "state.db", Clock()
+    first = recorded(path, clock)
+    first.note(reading())
+    clock.time += 60
+    first.note(reading("10.0.0.1"))
+    assert first.stop(PATIENCE)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("ALTER TABLE fact DROP COLUMN seen; PRAGMA user_version=3")
+    assert {entry.fact.seen for entry in reader.facts(path, "blogs").values()} == {False}
+    second = recorded(path, clock)
+    assert begins(second.note(reading("10.0.0.1")))[0] == ("2026-01-01T00:01:00Z", False)
+    assert second.stop(PATIENCE)
+
+
 def test_nothing_is_written_if_nothing_changed(tmp_path: Path) -> None:
     """A quiet cluster causes no writes to the disk."""
     known = recorded(tmp_path / "state.db", Clock())

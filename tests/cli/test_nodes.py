@@ -99,8 +99,11 @@ def test_since_when_comes_from_the_state_file(tmp_path: Path, capsys: pytest.Cap
         first, second, third = (node["address"] for node in document["nodes"])
         remember(tmp_path, document["cluster"], {first: "up", second: "down"})
         assert run(words) == 0
-    since = {node["address"]: node["since"] for node in json.loads(capsys.readouterr().out)["nodes"]}
-    assert since == {first: "1970-01-01T00:00:00Z", second: None, third: None}
+        nodes = json.loads(capsys.readouterr().out)["nodes"]
+        assert run(words[:-2]) == 0
+    since = {node["address"]: (node["since"], node["begin_seen"]) for node in nodes}
+    assert since == {first: ("1970-01-01T00:00:00Z", False), second: (None, None), third: (None, None)}
+    assert "up     >= " in capsys.readouterr().out
 
 
 def test_what_can_not_be_read_is_said_below_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,26 @@ def test_the_quorum_of_the_metadata_service_is_read_back() -> None:
     assert read_verdict(json.dumps(document), "url").metadata_quorum is None
 
 
+def test_whether_a_begin_was_seen_is_read_back() -> None:
+    """It is null without a time; an agent of an older release does not say it, and then the time counts as exact."""
+    verdict = assess(article.snapshot(("10.0.0.1",)), Policy())
+    assert {node["begin_seen"] for node in verdict_document(verdict)["nodes"]} == {None}
+    start, later = "2025-12-31T23:00:00Z", "2025-12-31T23:30:00Z"
+    findings = (replace(verdict.findings[0], since=later), *verdict.findings[1:])
+    states = (later, start, None)
+    dated = replace(verdict, since=start, findings=findings, states_since=states, blind_until=frozenset({start}))
+    document = verdict_document(dated)
+    validate(document, "verdict-1")
+    assert (document["begin_seen"], document["findings"][0]["begin_seen"]) == (False, True)
+    assert [node["begin_seen"] for node in document["nodes"]] == [True, False, None]
+    again = read_verdict(json.dumps(document), "url")
+    assert verdict_document(again) == document
+    assert nagios.render(again).startswith(f"CRITICAL - blogs since before {start}: ")
+    for part in (document, *document["nodes"], *document["findings"]):
+        del part["begin_seen"]
+    assert nagios.render(read_verdict(json.dumps(document), "url")).startswith(f"CRITICAL - blogs since {start}: ")
+
+
 def changed(**fields: Any) -> dict[str, Any]:
     return verdict_document(assess(article.snapshot(["10.0.0.1"]), Policy())) | fields
 

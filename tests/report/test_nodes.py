@@ -79,9 +79,16 @@ def test_a_node_down_comes_first_with_those_who_see_it() -> None:
 def test_since_is_an_age(since: str | None, shown: str) -> None:
     """It has one unit and is the age at the time of the poll; a time that can't be read is unknown."""
     made = table(article.snapshot([ONE]))
-    first = replace(made.statuses[0], since=since)
+    first = replace(made.statuses[0], since=since, begin_seen=None if since is None else True)
     line = render(replace(made, statuses=[first])).splitlines()[4]
     assert re.search(rf"down +{re.escape(shown)}  5\.0\.8", line)
+
+
+def test_a_state_that_was_not_seen_to_begin_has_lasted_at_least_so_long() -> None:
+    """An agent that has just been started does not know since when a node is down."""
+    made = table(article.snapshot([ONE]))
+    first = replace(made.statuses[0], since="2025-12-31T23:59:45Z", begin_seen=False)
+    assert re.search(r"down +>= 15 s  5\.0\.8", render(replace(made, statuses=[first])).splitlines()[4])
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -121,8 +128,8 @@ def thousand(down: int = 0) -> list[NodeStatus]:
                 f"10.{number % 2}.{number // 200}.{number % 200 + 1}", datacenter=f"dc{number % 2 + 1}",
                 rack=f"r{number % 5}", release_version="5.0.8", tokens=16, mode="NORMAL", source="ok",
             ),
-            state="down" if number < down else "up", since=None, seen_down_by=(), view=None, lease=None,
-            stop=StopAnswer("unsafe", reason("unknown_node", "x", "a text", lifts_when="never")),
+            state="down" if number < down else "up", since=None, begin_seen=None, seen_down_by=(),
+            view=None, lease=None, stop=StopAnswer("unsafe", reason("unknown_node", "x", "a text", lifts_when="never")),
         )
         for number in range(1000)
     ]  # fmt: skip

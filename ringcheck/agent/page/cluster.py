@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ringcheck.agent.page.clusters import NOTICES, current_severity, summary, suspected
 from ringcheck.agent.page.nodes import by_rack, listed, racks, refusals
 from ringcheck.agent.page.reference import finding_url
-from ringcheck.agent.page.rendering import clock, render
+from ringcheck.agent.page.rendering import clock, render, since
 from ringcheck.core.consistency import Level
 from ringcheck.core.endpoint import order
 from ringcheck.core.policy import Severity
@@ -117,6 +117,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "problem": shown.past if isinstance(shown.past, str) else None,
         "timeline": None if isinstance(shown.past, str | None) else _timeline(shown.past),
         "since": verdict.since if verdict and reading.fresh else None,
+        "begin": partial(since, now=now, blind_until=verdict.blind_until if verdict else ()),
         "latest": _latest(verdict) if verdict and reading.fresh else None,
         "finding_url": partial(finding_url, template=shown.runbook_url),
     }

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
-from ringcheck.agent.page.rendering import ago, environment, render, time_of
+from ringcheck.agent.page.rendering import ago, environment, render, since, time_of
 from ringcheck.core.endpoint import order
 from ringcheck.core.policy import Severity
 
@@ -199,7 +199,8 @@ def _group(heading: str, members: Sequence[Reading], now: datetime, *, cards: bo
 def _rendered(reading: Reading, now: datetime, form: str) -> Markup:
     """A cluster on the page of all clusters."""
     card = Card.of(reading, now, form)
-    ages = [ago(_since(reading), now)] if card.dated else []
+    blind_until = reading.verdict.blind_until if reading.verdict and reading.fresh else ()
+    ages = [since(_since(reading), now, blind_until)] if card.dated else []
     ages.append(ago(reading.verdict.snapshot.taken_at, now) if reading.verdict else Markup("never"))
     first, *others = card.around_the_ages()
     return first + Markup("").join(age + text for age, text in zip(ages, others, strict=True))

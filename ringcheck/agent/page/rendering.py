@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -17,6 +17,9 @@ from ringcheck import __version__
 from ringcheck.core.policy import Severity
 from ringcheck.core.words import counted, percent
 from ringcheck.errors import cut, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 HERE = Path(__file__).parent
 REFRESH = 15  # seconds, without JavaScript
@@ -111,6 +114,11 @@ def ago(text: str | None, now: datetime) -> Markup:
     since = int(at.timestamp())
     form = '{} (<span data-since="{}">{}</span>&nbsp;ago)'
     return Markup(form).format(clock(at, now), since, age((now - at).total_seconds()))  # noqa: S704 - a constant form
+
+
+def since(text: str | None, now: datetime, blind_until: Collection[str] = ()) -> Markup:
+    """A time as `ago` shows it, for a sentence after `since`: `before` it, if the agent did not watch until then."""
+    return Markup("before ") + ago(text, now) if text in blind_until else ago(text, now)
 
 
 def clock(at: datetime, now: datetime) -> Markup:
