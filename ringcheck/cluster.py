@@ -223,7 +223,7 @@ class Cluster:
             keyspaces: shell patterns; empty for all that are monitored.
             levels: levels to judge in addition to the monitored ones; `all` for all.
             ranges: whether to list the unavailable ranges.
-            view: address of the only coordinator whose view is used.
+            view: address of the only coordinator whose view is used, for the clients of its datacenter.
 
         Raises:
             UsageError: there is no such level, keyspace, datacenter or coordinator.

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @levels_option
 @click.option("--problems", is_flag=True, help="Show only what is not OK.")
 @click.option("--ranges", is_flag=True, help="List every unavailable range.")
-@click.option("--view", metavar="ADDRESS", help="Judge by the view of this coordinator only.")
+@click.option(
+    "--view",
+    metavar="ADDRESS",
+    help="Judge by the view of this coordinator only, for the clients of its datacenter: only these connect to it.",
+)
 @format_option("text", "json")
 def health(  # noqa: PLR0913, PLR0917 - one argument an option
     target: Target,

@@ -51,7 +51,7 @@ class Question:
     Attributes:
         keyspaces: shell patterns; empty for all that the policy does not leave out.
         levels: levels to show, watched or not.
-        view: address of the only observer to believe; None for all.
+        view: address of the only observer to believe, for the clients of its datacenter; None for all.
         ranges: whether to list the unavailable ranges.
     """
 
@@ -95,7 +95,7 @@ def assess(
     return Verdict(
         snapshot=snapshot,
         severity=severity,
-        summary=Summary(evidence, leases, keyspaces).of(severity, ordered),
+        summary=f"{_as_seen(scope, asked)}{Summary(evidence, leases, keyspaces).of(severity, ordered)}",
         states=evidence.states,
         seen_down_by=evidence.seen_down_by,
         views=evidence.views,
@@ -105,6 +105,16 @@ def assess(
         metadata_quorum=metadata.worst(),
         holders=None if leases.maintenance.problem else leases.maintenance.holders,
     )
+
+
+def _as_seen(scope: Scope, asked: Question) -> str:
+    """Whose view the summary is about, and which clients; empty if all views count."""
+    if asked.view is None:
+        return ""
+    names = scope.without_clients
+    without = f" (not of {listed(names)}: no replicas there)" if names else ""
+    clients = f", for clients of {scope.datacenter_of_view}" if scope.datacenter_of_view else ""
+    return f"as {asked.view} sees it{clients}{without}: "
 
 
 def _distinct(findings: Iterable[Finding]) -> list[Finding]:

@@ -188,6 +188,15 @@ class Rule:
         return found
 
 
+def without_local(rule: Rule) -> Rule:
+    """The rule without LOCAL levels, for keyspaces that have no clients in the datacenter that is judged."""
+    critical, warning = (
+        None if threshold and threshold.level.local else threshold for threshold in (rule.critical, rule.warning)
+    )
+    others = tuple([tier for tier in rule.others if not tier[1].level.local])
+    return replace(rule, critical=critical, warning=warning, others=others)
+
+
 DEFAULT = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))
 AUTH_KEYSPACE = "system_auth"
 LEFT_OUT = Rule(keyspaces=("system_traces", "system_distributed*"), ignore=True)

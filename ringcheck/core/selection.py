@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Level, Rules, release
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.levels import followed
-from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_levels, auth_rule
+from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT, auth_level, auth_levels, auth_rule, without_local
 from ringcheck.core.ring import DEFAULT_PARTITIONER, partitioner
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
@@ -70,8 +70,11 @@ class Scope:
         return chosen
 
     def _choose(self, ring: Ring) -> list[tuple[str, Rule]]:
-        rules = ((name, self._rule(name)) for name in ring.keyspaces)
-        return [(name, rule) for name, rule in rules if self._judges(name, rule)]
+        named = ((name, self._rule(name)) for name in ring.keyspaces)
+        rules = [(name, rule) for name, rule in named if self._judges(name, rule)]
+        if not self._is_foreign(ring):
+            return rules
+        return [(name, rule if rule.logins else without_local(rule)) for name, rule in rules]
 
     def judges(self, keyspace: str) -> bool:
         """Whether a keyspace is judged, if the cluster has it."""
@@ -155,11 +158,34 @@ class Scope:
         """The client datacenters that a level is judged for; (None,) if it is the same for all clients."""
         if not level.local:
             return (None,)
-        nodes = self.snapshot.nodes
-        if self._view is not None:  # a coordinator serves its own datacenter's clients
-            return (nodes[self.snapshot.index[self._view]].datacenter or "",)
-        if self.policy.client_datacenters:
-            return self.policy.client_datacenters
+        if self._view is not None:
+            return (self.datacenter_of_view,)
+        return self.policy.client_datacenters or self._usual(ring)
+
+    @property
+    def datacenter_of_view(self) -> str:
+        """The datacenter whose clients the only observer serves: its own. Empty if it is not known, or all count."""
+        return "" if self._view is None else self.snapshot.nodes[self.snapshot.index[self._view]].datacenter or ""
+
+    @property
+    def without_clients(self) -> list[str]:
+        """Keyspaces whose LOCAL levels are left out, because no clients of theirs are in the only view's datacenter."""
+        foreign = [ring for ring in self.snapshot.rings if self._is_foreign(ring)]
+        return sorted(name for ring in foreign for name, rule in self.chosen(ring) if not rule.logins)
+
+    def _is_foreign(self, ring: Ring) -> bool:
+        """Whether only one view counts, and by the policy the ring's keyspaces have no clients in its datacenter.
+
+        If the datacenter of that observer or of a replica is not known, they may have some. Roles are read by the
+        coordinators themselves, so that logins count everywhere.
+        """
+        own = self.datacenter_of_view
+        if not own or own in self.policy.client_datacenters or own in self._usual(ring):
+            return False
+        return all(self.snapshot.nodes[node].datacenter for node in ring.holders)
+
+    def _usual(self, ring: Ring) -> tuple[str, ...]:
+        """The client datacenters of a ring if the policy names none."""
         if ring.replication and ring.replication.strategy != NETWORK_TOPOLOGY:
             return self.snapshot.datacenters
         return self._holding(ring)

@@ -57,7 +57,8 @@ class Summary:
         up = f"{len(self._states) - len(self._down)} of {counted(len(self._states), 'node')} up"
         nodes = self._nodes()
         shown = nodes if self._down else "; ".join(part for part in (up, nodes) if part)
-        available = f"{counted(len(self._keyspaces), 'keyspace')} available at {listed(sorted(watched))}"
+        judged = [keyspace for keyspace in self._keyspaces if any(level.severity for level in keyspace.levels)]
+        available = f"{counted(len(judged), 'keyspace')} available at {listed(sorted(watched))}"
         return f"{available}, {shown}{_left(self._keyspaces)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,9 @@ from tests.core.clusters import (
     with_view,
     with_views,
 )
+
+if TYPE_CHECKING:
+    from ringcheck.core.verdict import Verdict
 
 ALL_OF_3 = "SimpleStrategy {replication_factor=3}"
 THREE = nodes("dc1:r1", "dc1:r2", "dc1:r3")
@@ -968,6 +971,67 @@ def test_one_view_alone() -> None:
     ]
     here = assess(one, Policy((rule,)), Question(view=address(1)))
     assert (here.severity, here.down()) == (Severity.OK, [])
+
+
+LOCAL = Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE), warning=Threshold(Level.LOCAL_QUORUM))
+HERE = "NetworkTopologyStrategy {dc1=2}"
+BOTH = "NetworkTopologyStrategy {dc1=1, dc2=1}"
+
+
+def seen_from_dc2(*, policy: Policy | None = None, levels: tuple[Level, ...] = (), both: bool = True) -> Verdict:
+    """With the nodes of dc1 down, by the view of a node in dc2, where `here` has no replicas."""
+    rings = [ring("here", HERE, [(1, 2)] * 4, 4), *([ring("both", BOTH, [(1, 3), (2, 4)] * 2, 4)] if both else ())]
+    one = snapshot(TWO_DCS, rings)
+    for observer in (3, 4):
+        one = with_view(one, observer, live=addresses([3, 4]), unreachable=addresses([1, 2]))
+    return assess(one, policy or Policy((LOCAL,)), Question(view=address(3), levels=levels))
+
+
+def test_one_view_is_not_that_of_clients_that_a_keyspace_does_not_have() -> None:
+    """By default the clients of a keyspace are where it has replicas; the summary says who is left out."""
+    verdict = seen_from_dc2()
+    assert "structurally_unavailable" not in findings(verdict)
+    assert [(keyspace.name, len(keyspace.levels)) for keyspace in verdict.keyspaces] == [("both", 2), ("here", 0)]
+    assert verdict.severity is Severity.OK
+    assert verdict.summary.startswith(
+        "as 10.0.0.3 sees it, for clients of dc2 (not of here: no replicas there): "
+        "1 keyspace available at LOCAL_ONE, LOCAL_QUORUM, "
+    )
+    assert "for clients of dc2 (" not in assess(verdict.snapshot, Policy((LOCAL,))).summary
+
+
+def test_one_view_of_no_clients_is_unknown() -> None:
+    """If no keyspace has clients in its datacenter, the view shows nothing: that is no OK."""
+    verdict = seen_from_dc2(both=False)
+    assert (verdict.severity, next(iter(findings(verdict)))) == (Severity.UNKNOWN, "no_keyspaces")
+
+
+def test_one_view_is_that_of_the_clients_that_the_owners_name() -> None:
+    """Clients in a datacenter without replicas are a mistake if the owners say that there are some."""
+    verdict = seen_from_dc2(policy=Policy((LOCAL,), ("dc1", "dc2")))
+    assert [finding.split(":")[0] for finding in findings(verdict)["structurally_unavailable"]]
+    assert "(not of" not in verdict.summary
+
+
+def test_one_view_is_also_that_of_its_coordinator_that_reads_roles() -> None:
+    """Clients of other keyspaces log in to the coordinator, which can't read system_auth without replicas here."""
+    rings = [ring("both", BOTH, [(1, 3), (2, 4)] * 2, 4), ring("system_auth", HERE, [(1, 2)] * 4, 4)]
+    verdict = assess(snapshot(TWO_DCS, rings), Policy((LOCAL,), authenticates=True), Question(view=address(3)))
+    assert {"logins_without_replicas", "structurally_unavailable"} <= findings(verdict).keys()
+    assert "(not of" not in verdict.summary
+
+
+def test_one_view_shows_levels_that_are_asked_for() -> None:
+    """A level that is named is evaluated, also where a keyspace has no clients; it is not an alarm there."""
+    verdict = seen_from_dc2(levels=(Level.LOCAL_QUORUM,))
+    [here] = [keyspace for keyspace in verdict.keyspaces if keyspace.name == "here"]
+    assert [(level.level, level.datacenter, level.severity) for level in here.levels] == [
+        (Level.LOCAL_QUORUM, "dc2", None)
+    ]
+    assert here.levels[0].health
+    assert here.levels[0].health.unavailable == 4
+    assert verdict.severity is Severity.OK
+    assert ": 1 keyspace available at LOCAL_ONE, LOCAL_QUORUM, " in verdict.summary
 
 
 def test_a_discarded_view_does_not_count_alone_either() -> None:
