@@ -158,7 +158,7 @@ def test_what_began_before_the_agent_watched_is_marked(tmp_path: Path) -> None:
 def test_what_changed_while_polls_failed_was_not_seen_to_begin(seconds: int, *, seen: bool) -> None:
     """A poll or two may fail while a node dies; after many, the node may have been down for most of that time."""
     clock = Clock()
-    known = Recorder(clock=clock)
+    known = Recorder(clock=clock, steady=clock)
     known.start()
     known.note(reading())
     clock.time += 60
