@@ -69,14 +69,29 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
         yield Problem("unconfirmed_member", names[0], text)
 
 
-def different_tokens(membership: Membership, reports: Sequence[MemberReport]) -> Iterator[Problem]:
+def different_tokens(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
     """A problem for each set of serving nodes that give members other shares of the ring than most nodes do.
 
-    The shares follow from the tokens of all nodes. While a node lists a movement they change, and nothing is compared.
+    The shares follow from the tokens of all nodes, and these change when a node sees a movement end. So only nodes that
+    list the same movements are compared.
     """
-    if any(report.joining or report.leaving or report.moving for _, _, report in reports):
-        return
-    camps = _camps(membership, reports)
+    alike: dict[object, list[MemberReport]] = defaultdict(list)
+    for item in reports:
+        if serving(item.report):
+            alike[_movements(membership, item)].append(item)
+    for group in alike.values():
+        yield from _different(membership, _camps(membership, group))
+
+
+def _movements(membership: Membership, item: MemberReport) -> object:
+    """The members that a node lists as joining, leaving and moving; by index."""
+    lists = item.report.joining, item.report.leaving, item.report.moving
+    host_ids = item.agent.host_ids
+    return tuple([frozenset(membership.roster.index_of(one, host_ids) for one in some) for some in lists])
+
+
+def _different(membership: Membership, camps: Sequence[_Camp]) -> Iterator[Problem]:
+    """A problem for each set of nodes but the largest."""
     for camp in camps[1:]:
         believed = camps[0].shares
         index = _differing(camp.shares, believed)[0]
@@ -97,16 +112,16 @@ class _Camp(NamedTuple):
 
 
 def _camps(membership: Membership, reports: Iterable[MemberReport]) -> list[_Camp]:
-    """The nodes that serve clients by the shares that they give, the largest number of nodes first.
+    """Nodes by the shares that they give, the largest number of nodes first; empty if all give the same.
 
     Those that do not know all token owners are left out: `unknown_to_some`.
     """
     told: dict[tuple[int, int], tuple[MemberReport, list[Member]]] = {}
     for item in reports:
-        if serving(item.report) and item.agent.shares and item.agent.host_ids is not None:
+        if item.agent.shares and item.agent.host_ids is not None:
             key = id(item.agent.shares), id(item.agent.host_ids)
             told.setdefault(key, (item, []))[1].append(item.member)
-    if len(told) == 1:  # as usual: all give the same
+    if len(told) == 1:  # as usual
         return []
     camps: list[_Camp] = []
     for (_, agent, report), members in told.values():

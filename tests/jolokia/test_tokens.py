@@ -59,14 +59,27 @@ def test_rounding_is_no_disagreement() -> None:
 
 
 @pytest.mark.parametrize("name", ["JoiningNodes", "LeavingNodes", "MovingNodes"])
-def test_shares_are_not_compared_while_a_node_lists_a_movement(name: str) -> None:
-    """Tokens change with a movement, on one node after another."""
+def test_nodes_that_list_other_movements_are_not_compared(name: str) -> None:
+    """Tokens change when a node sees a movement end: first on one node, then on the others."""
     lab = Lab()
     tell(lab, EQUAL, *lab.addresses)
     tell(lab, MOVED, THREE)
+    lab.lists(ONE, name, [ONE])
     lab.lists(TWO, name, [ONE])
     with lab.running() as running:
         assert disagreements(running.poll()) == []
+
+
+@pytest.mark.parametrize("name", ["JoiningNodes", "LeavingNodes", "MovingNodes"])
+def test_nodes_that_list_the_same_movements_are_compared(name: str) -> None:
+    """A movement explains no difference as long as all nodes still see it."""
+    lab = Lab()
+    tell(lab, EQUAL, *lab.addresses)
+    tell(lab, MOVED, THREE)
+    for address in lab.addresses:
+        lab.lists(address, name, [ONE])
+    with lab.running() as running:
+        assert [subject for subject, _ in disagreements(running.poll())] == [THREE]
 
 
 def test_a_node_that_serves_no_clients_is_not_compared() -> None:
