@@ -32,7 +32,7 @@ from ringcheck.core.decommission import ring_reasons, room_reasons
 from ringcheck.core.health import ring_state
 from ringcheck.core.losses import CandidateLoss, example_of, groups_of, loss_of
 from ringcheck.core.reasons import reason
-from ringcheck.core.words import counted, listed, percent
+from ringcheck.core.words import counted, listed, percent, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -167,14 +167,19 @@ class RangeMovement:
         name = newcomer.datacenter
         if not self._scope.evidence.owners[name]:
             wanting = [keyspace for ring in self._snapshot.rings if _wants(ring, name) for keyspace in ring.keyspaces]
+            others = sorted(home for home, number in self._scope.evidence.owners.items() if home and number)
             text = f"datacenter {name} has no node"
-            if wanting:
+            if not wanting:
+                text += f" ({suggestion(name, others)})"
+            else:
                 text += f", though {listed(wanting)} has replicas there: its first nodes have nothing to stream from"
             yield reason("new_datacenter", name, text, blocks=bool(wanting))
             return
         homes = {(node.datacenter, node.rack) for node in self._snapshot.nodes if node.tokens}
         if (name, newcomer.rack) not in homes:
-            text = f"rack {newcomer.rack} of {name} has no node: the first node of a rack gets more ranges than others"
+            racks = sorted(rack for datacenter, rack in homes if datacenter == name and rack)
+            text = f"rack {newcomer.rack} of {name} has no node ({suggestion(newcomer.rack, racks)}): "
+            text += "the first node of a rack gets more ranges than others"
             yield reason("rack_new", name, text)
 
     # Sources

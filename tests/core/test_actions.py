@@ -375,19 +375,25 @@ def test_a_node_joins_only_if_all_are_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("newcomer", "answer", "code"),
+    ("newcomer", "answer", "code", "text"),
     [
-        (Newcomer("dc1", "r9"), "safe", "rack_new"),
-        (Newcomer("dc2", "r1"), "unsafe", "new_datacenter"),
-        (Newcomer("dc3", "r1"), "safe", "new_datacenter"),
+        (Newcomer("dc1", "r9"), "safe", "rack_new", "rack r9 of dc1 has no node (known: r1, r2, r3): the first node "),
+        (Newcomer("dc1", "rr3"), "safe", "rack_new", "rack rr3 of dc1 has no node (did you mean r3?): the first node "),
+        (Newcomer("dc2", "r1"), "unsafe", "new_datacenter", "datacenter dc2 has no node, though orders has replicas "),
+        (Newcomer("dc3", "r1"), "safe", "new_datacenter", "datacenter dc3 has no node (did you mean dc1?)"),
+        (Newcomer("east", "r1"), "safe", "new_datacenter", "datacenter east has no node (known: dc1)"),
     ],
 )
-def test_a_new_rack_or_datacenter_is_named(newcomer: Newcomer, answer: str, code: str) -> None:
-    """The first node of a datacenter that a keyspace already replicates to must not be added by a bootstrap."""
+def test_a_new_rack_or_datacenter_is_named(newcomer: Newcomer, answer: str, code: str, text: str) -> None:
+    """The first node of a datacenter that a keyspace already replicates to must not be added by a bootstrap.
+
+    A new datacenter may be a typing error, so the ones that exist are named.
+    """
     ring = small.ring("orders", "NetworkTopologyStrategy {dc1=3, dc2=1}", ROWS, 6)
     decision = ask(small.snapshot(SIX, [ring]), "bootstrap", newcomer=newcomer, level=Level.LOCAL_ONE)
     assert decision.decision == answer
     assert reason(decision, code).blocks == (answer == "unsafe")
+    assert reason(decision, code).summary.startswith(text)
 
 
 @pytest.mark.parametrize("action", NAMES[1:])
