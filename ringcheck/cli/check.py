@@ -145,7 +145,7 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
         if sender is None:
             raise
         return _blind(cluster, error, Severity.UNKNOWN, sender, format_)
-    _print(verdict, format_, time.monotonic() - started, verbose, _assumed(cluster, warning, critical, agent))
+    _print(verdict, format_, time.monotonic() - started, verbose, _assumed(cluster, warning, critical, agent, verdict))
     deadline.settle(verdict.severity.exit_code)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
     return verdict.severity.exit_code
@@ -193,21 +193,42 @@ def _of_agent(cluster: ChosenCluster, url: str, max_age: float) -> Verdict:
     return health(cluster.target.agent(url, max_age), cluster.name, cluster.target.polling_time)
 
 
-def _assumed(cluster: ChosenCluster, warning: str | None, critical: str | None, agent: str | None) -> list[str]:
+def _assumed(
+    cluster: ChosenCluster, warning: str | None, critical: str | None, agent: str | None, verdict: Verdict
+) -> list[str]:
     """Which levels are watched, and who said so, in a line for the long output."""
-    from ringcheck.core.policy import DEFAULT, LEFT_OUT
+    from ringcheck.core.policy import LEFT_OUT
 
     if agent:
         return ["levels: those of the agent's configuration"]
     if cluster.configured and cluster.configured.policy.rules and not (warning or critical):
-        return [f"levels: those of `monitor` of cluster {cluster.name} in the configuration"]
-    page, ticket = critical or _level_of(DEFAULT.critical), warning or _level_of(DEFAULT.warning)
-    which = f"critical if {page} is lost, warning if {ticket} is lost, in each keyspace"
+        return [_configured(cluster, cluster.configured.policy, verdict)]
+    which = f"{_alerts(critical, warning)}, in each keyspace"
     besides = f"except {', '.join(LEFT_OUT.keyspaces)}"
     if critical and warning:
         return [f"levels: {which} {besides}, as -w and -c ask"]
     why = "the configuration has no rules in `monitor`" if cluster.configured else "there is no configuration"
     return [f"levels assumed: {which} {besides}: {why}; `ringcheck init` writes a first one, or use -w and -c"]
+
+
+def _configured(cluster: ChosenCluster, policy: Policy, verdict: Verdict) -> str:
+    """The same for levels that rules name, and the keyspaces that have no rule."""
+    from ringcheck.core.policy import DEFAULT
+    from ringcheck.core.words import listed
+
+    named = bool(cluster.target.keyspace)
+    names = [keyspace.name for keyspace in verdict.keyspaces]
+    rest = [name for name in names if policy.rule(name, authenticates=True, named=named) is DEFAULT]
+    without = f"; without a rule: {listed(rest)} ({_alerts()})" if rest else ""
+    return f"levels: those of `monitor` of cluster {cluster.name} in the configuration{without}"
+
+
+def _alerts(critical: str | None = None, warning: str | None = None) -> str:
+    """The levels of both tiers in words; None for the default level."""
+    from ringcheck.core.policy import DEFAULT
+
+    page, ticket = critical or _level_of(DEFAULT.critical), warning or _level_of(DEFAULT.warning)
+    return f"critical if {page} is lost, warning if {ticket} is lost"
 
 
 def _level_of(threshold: Threshold | None) -> str:

@@ -29,7 +29,7 @@ from ringcheck.core.schemas import of_schemas
 from ringcheck.core.selection import Scope
 from ringcheck.core.summary import Summary
 from ringcheck.core.verdict import Verdict
-from ringcheck.core.words import NAMED, counted, listed, suggestion
+from ringcheck.core.words import NAMED, counted, listed, nearest, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -164,6 +164,8 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
     yield from of_schemas(scope)
     yield from ContestedMovements(scope.evidence).unknowns(scope)
     yield from _unjudged(scope.snapshot, keyspaces, question)
+    if not question.keyspaces:
+        yield from _unmatched(scope)
     yield from of_logins(scope)
     yield from _logins_without_replicas(scope)
     yield from of_levels(scope.policy, scope.snapshot.cluster)
@@ -264,3 +266,16 @@ def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question
         )
     elif not any(level.severity for keyspace in keyspaces for level in keyspace.levels):
         yield noted("no_keyspaces", snapshot.cluster, "no keyspace is watched")
+
+
+def _unmatched(scope: Scope) -> Iterator[Finding]:
+    """Patterns of rules that match no keyspace, each with a similar name that no rule has."""
+    names = [name for ring in scope.snapshot.rings for name in ring.keyspaces]
+    patterns = dict.fromkeys(pattern for rule in scope.policy.rules for pattern in rule.keyspaces if pattern != "*")
+    matches = {pattern: {name for name in names if fnmatchcase(name, pattern)} for pattern in patterns}
+    unnamed = sorted(set(names).difference(*matches.values()))
+    for pattern in patterns if names else ():
+        if not matches[pattern]:
+            near = nearest(pattern, unnamed)
+            hint = f" (did you mean {near}?)" if near else ""
+            yield noted("rule_unmatched", pattern, f"the rule for {pattern!r} matches no keyspace{hint}")

@@ -114,6 +114,14 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             lifts_when="a keyspace is watched",
         ),
         FindingKind(
+            code="rule_unmatched",
+            severity=Severity.OK,
+            meaning="A pattern of a rule of `monitor` matches no keyspace of the cluster: a typing error, or a "
+            "keyspace that does not exist yet. A keyspace without a rule is judged by the default levels.",
+            next_step="Correct the pattern, or remove the rule of a keyspace that was dropped.",
+            gate="note",
+        ),
+        FindingKind(
             code="view_missing",
             severity=Severity.UNKNOWN,
             meaning="A node's Jolokia did not answer although other nodes see the node up, or a datacenter has no "

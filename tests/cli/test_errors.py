@@ -28,6 +28,8 @@ BAD_DURATION = (
     "usage: Invalid value for '-t' / '--timeout': '-1' is not a duration such as 9s, 500ms, 2m or 1h "
     "(see ringcheck health --help)"
 )
+RULED = "levels: those of `monitor` of cluster blogs in the configuration"
+DEFAULTS = "critical if LOCAL_ONE is lost, warning if LOCAL_QUORUM is lost"
 PLUGIN = ROOT / "plugins" / "check_cassandra_ring"
 
 
@@ -186,18 +188,23 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
         (["-c", "QUORUM"], "levels assumed: critical if QUORUM is lost, warning if LOCAL_QUORUM is lost"),
         (["-c", "ONE", "-w", "ALL"], "levels: critical if ONE is lost, warning if ALL is lost, in each keyspace "),
         (["-C", "{bare}"], "levels assumed: critical if LOCAL_ONE is lost"),
-        (["-C", "{ruled}"], "levels: those of `monitor` of cluster blogs in the configuration"),
+        (["-C", "{ruled}"], f"{RULED}\n"),
+        (["-C", "{typo}"], f"{RULED}; without a rule: blog_1, blog_3 ({DEFAULTS})\n"),
+        (["-C", "{typo}", "-k", "blog_1"], f"{RULED}; without a rule: blog_1 ({DEFAULTS})\n"),
+        (["-C", "{part}"], f"{RULED}; without a rule: blog_1 ({DEFAULTS})\n"),
     ],
 )
 def test_the_long_output_says_which_levels_were_assumed(
     words: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Newcomers learn that the loss of LOCAL_QUORUM is only a warning, and how to change that."""
-    for name, rules in (("bare", ""), ("ruled", ", monitor: [{keyspaces: ['*'], critical: LOCAL_QUORUM}]")):
+    patterns = {"bare": None, "ruled": "'*'", "typo": "blogs", "part": "blog_3"}
+    for name, pattern in patterns.items():
+        rules = f", monitor: [{{keyspaces: {pattern}, critical: LOCAL_QUORUM}}]" if pattern else ""
         (tmp_path / name).write_text(f"clusters: {{blogs: {{jolokia: {{contact_points: [h]}}{rules}}}}}")
-    words = [word.format(bare=tmp_path / "bare", ruled=tmp_path / "ruled") for word in words]
+    words = [word.format(**{name: tmp_path / name for name in patterns}) for word in words]
     run(["check", "--from", recorded(tmp_path), "-v", *words])
-    second = capsys.readouterr().out.splitlines()[1]
+    second = capsys.readouterr().out.splitlines(keepends=True)[1]
     assert second.startswith(line)
     assert ("`ringcheck init`" in second) is ("assumed" in line)
 

@@ -292,6 +292,29 @@ def test_keyspaces_asked_for_that_do_not_exist(patterns: tuple[str, ...], missin
     assert findings(verdict) == {"no_keyspaces": [f"UNKNOWN no keyspace matches {missing} (known: orders)"]}
 
 
+@pytest.mark.parametrize(
+    ("patterns", "texts"),
+    [
+        (("order",), ["OK the rule for 'order' matches no keyspace (did you mean orders?)"]),
+        (("Orders",), ["OK the rule for 'Orders' matches no keyspace (did you mean orders?)"]),
+        (("pay*",), ["OK the rule for 'pay*' matches no keyspace"]),
+        (("orders", "orders_2"), ["OK the rule for 'orders_2' matches no keyspace"]),
+        (("order", "*"), ["OK the rule for 'order' matches no keyspace (did you mean orders?)"]),
+        (("o*", "*"), []),
+    ],
+)
+def test_a_rule_that_matches_no_keyspace_is_a_note(patterns: tuple[str, ...], texts: list[str]) -> None:
+    """A typing error must not stay unseen, and a rule for a later keyspace must not alert.
+
+    A keyspace that a rule names is not suggested for another rule.
+    """
+    policy = Policy(tuple(Rule(keyspaces=(pattern,), critical=Threshold(Level.QUORUM)) for pattern in patterns))
+    verdict = assess(healthy(), policy)
+    assert (verdict.severity, findings(verdict).get("rule_unmatched", [])) == (Severity.OK, texts)
+    for silent in (assess(healthy(), policy, Question(keyspaces=("orders",))), assess(snapshot(THREE), policy)):
+        assert "rule_unmatched" not in findings(silent)
+
+
 def test_an_ignored_keyspace_asked_for_by_name_is_judged() -> None:
     """Asking by name overrides a rule that ignores the keyspace."""
     policy = Policy((Rule(keyspaces=("orders",), ignore=True),))
