@@ -345,16 +345,16 @@ def _lease_of(name: str, holders: Sequence[Holder]) -> Holder:
     Raises:
         UsageError: if there is no such lease, or the name can mean several nodes.
     """
-    from ringcheck.core.words import listed, nearest
+    from ringcheck.core.words import listed
 
     address = resolve_among(name, {holder.node: holder.host_id for holder in holders})
     for holder in holders:
         if holder.node == address:
             return holder
     held = [holder.node for holder in holders]
+    # No "did you mean": the name may be that of another node, which is under no lease.
     others = f"nodes under a lease: {listed(held)}" if held else "no node is under one"
-    near = nearest(name, held)
-    raise UsageError(f"{name} is under no restart lease ({f'did you mean {near}?' if near else others})")
+    raise UsageError(f"{name} is under no restart lease ({others})")
 
 
 @contextmanager

@@ -288,6 +288,7 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
         (["acquire", "nobody.invalid"], "nobody.invalid is no node of embedded"),
         (["acquire"], "Missing argument 'NODE...'"),
         (["release", "10.9.9.9"], "10.9.9.9 is under no restart lease (nodes under a lease: 127."),
+        (["release", "127.0.1.4"], "127.0.1.4 is under no restart lease (nodes under a lease: 127.0.1.1, 127.0.1.2)"),
         (["release", "127."], "127. can mean 127."),
         (["break", "10.9.9.9", "--reason", "x"], "10.9.9.9 is under no restart lease"),
         (["break", "127.0.1.1"], "Missing option '--reason'"),
@@ -314,7 +315,7 @@ def test_a_lease_of_another_node_is_never_released(
         [Holder(node="10.0.0.10", owner=whoami(), purpose="", since=OLD, host_id="db1f5a3e-0000")]
     ).holders
     for name, says in (
-        ("10.0.0.1", "10.0.0.1 is under no restart lease (did you mean 10.0.0.10?)"),
+        ("10.0.0.1", "10.0.0.1 is under no restart lease (nodes under a lease: 10.0.0.10)"),
         ("db1", "db1 can mean 10.0.0.10, 10.0.0.3"),
         ("", "a NODE is empty"),
     ):
