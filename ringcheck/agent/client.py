@@ -189,8 +189,7 @@ def _require_current(verdict: Verdict, now: datetime, max_age: float, url: str) 
     except (ValueError, TypeError):
         raise DataError(f"{url}: taken_at {verdict.snapshot.taken_at!r} is not a time with a zone") from None
     if age > max_age:
-        raise DataError(
-            f"{url}: the verdict is {age:.0f} s old, more than {max_age:g} s: the agent's polls fail or hang"
-        )
+        why = "--max-age is shorter than the agent's interval, or its polls fail or hang"
+        raise DataError(f"{url}: the verdict is {age:.0f} s old, more than {max_age:g} s: {why}")
     if age < -MAX_AHEAD:
         raise DataError(f"{url}: the verdict is {-age:.0f} s in the future: the clocks differ")
