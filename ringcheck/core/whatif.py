@@ -28,8 +28,9 @@ SUPPOSED_DOWN = "supposed down"
 def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] = ()) -> Snapshot:
     """The snapshot as it would be with some nodes down for every view, and others up for every view.
 
-    A node that is supposed down coordinates no longer: its view is discarded. A node that is supposed up serves
-    clients, and sees a node down if any other view sees it down. What could not be read stays unread.
+    A node that is supposed down coordinates no longer: its view is discarded, or stays as it is if the node is down
+    already. A node that is supposed up serves clients, and sees a node down if any other view sees it down. What could
+    not be read stays unread.
 
     Args:
         snapshot: what was seen.
@@ -52,7 +53,16 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     changed = {address: _woken(evidence.assumed(snapshot.nodes[snapshot.index[address]])) for address in waking}
     changed |= {address: _stopped(snapshot.nodes[snapshot.index[address]]) for address in gone}
     nodes = tuple([changed.get(node.address, node) for node in snapshot.nodes])
-    kept = tuple([_supposed(evidence, view, gone, back) for view in snapshot.views if view.observer not in waking])
+    stopped = gone - (frozenset(evidence.names(evidence.surely_down)) - observers)
+    others = [view for view in snapshot.views if view.observer not in waking]
+    kept = tuple(
+        [
+            View(view.observer, outcome="discarded", reason=SUPPOSED_DOWN)
+            if view.observer in stopped
+            else _supposed(evidence, view, gone, back)
+            for view in others
+        ]
+    )
     seen = Evidence(replace(snapshot, nodes=nodes, views=kept))
     woken = tuple([_awake(address, seen) for address in sorted(waking, key=snapshot.index.__getitem__)])
     return replace(snapshot, nodes=nodes, views=(*kept, *woken))
@@ -73,8 +83,6 @@ def _stopped(node: Node) -> Node:
 
 def _supposed(evidence: Evidence, view: View, gone: frozenset[str], back: frozenset[str]) -> View:
     """A view as it would be, with the addresses that the nodes have in the snapshot."""
-    if view.observer in gone:
-        return View(view.observer, outcome="discarded", reason=SUPPOSED_DOWN)
     if view.outcome == "unreachable":
         return view
     lists = evidence.named(view)
