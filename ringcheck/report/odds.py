@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ringcheck.core.odds import ClusterOdds, DataOdds, LevelOdds, Odds, Rates
 
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0))
+_NEARLY_1 = 0.995  # a probability that shows as 1
 _EXACT = 1e-6  # bounds that are nearer to each other show as one number
 
 
@@ -54,6 +55,9 @@ def _head(rates: Rates, odds: ClusterOdds) -> Iterator[Sentence]:
     yield said(f"assumed: on average a node fails after {_span(rates.node_mtbf)} up, {racks}", 2)
     yield said(f"  assumed: on average they are up again after {_span(rates.repair)}")
     yield said("  assumed: failures are independent of each other (exponential times)")
+    for unit, mtbf in (("node", rates.node_mtbf), ("rack", rates.rack_mtbf)):
+        if mtbf and rates.repair > mtbf:
+            yield said(f"note: a repair takes longer than a {unit} stays up, so more {unit}s are down than up", 2)
     if not odds.levels:
         yield said("  not known: no level could be evaluated")
 
@@ -139,6 +143,8 @@ def _words(odds: Odds | None, event: str) -> str:
         return "not known"
     if odds.probability.at_most == 0:
         return "no failures cause it"
+    if odds.probability.at_least >= _NEARLY_1:  # outages begin rarely then, because they do not end
+        return f"probability {_number(odds.probability.at_least)}, the {event} is permanent"
     exact = _is_exact(odds.probability) and _is_exact(odds.outages)
     why = "" if exact else f" (sets of up to {counted(odds.counted, 'node')} are counted, larger ones bounded)"
     return f"probability {_between(odds.probability)}, {_a_year(odds.outages, event)}{why}"

@@ -12,7 +12,7 @@ import pytest
 import ringcheck.documents
 from ringcheck.cli import run
 from ringcheck.documents.snapshot import snapshot_document
-from tests.core.clusters import address, nodes, ring, snapshot
+from tests.core.clusters import address, nodes, ring, snapshot, with_view
 from tests.core.test_quorum import cluster as metadata_cluster
 from tests.schemas import validate
 
@@ -81,6 +81,20 @@ def test_the_supposed_nodes_and_the_verdict(
     document = json.loads(capsys.readouterr().out)
     down, up = supposed
     assert document["supposed"] == {"down": [address(one) for one in down], "up": [address(one) for one in up]}
+
+
+def test_a_node_that_is_down_is_not_supposed_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only a supposed state is called so; a node that is down is down anyway."""
+    assert run(["what-if", "--from", two_dcs(tmp_path, down=[1]), "--down", "10.0.0.1,10.0.0.3"]) == 1
+    out = capsys.readouterr().out
+    assert "note node_down: 10.0.0.1 is down\n" in out
+    assert "note node_down: 10.0.0.3 is down (supposed down)\n" in out
+    silent = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3"), [ring("orders", None, [[1]], 1)])
+    silent = with_view(silent, 1, outcome="unreachable", reason="timed out")
+    path = tmp_path / "silent.json"
+    path.write_text(json.dumps(snapshot_document(silent)))
+    run(["what-if", "--from", str(path), "--down", "10.0.0.1"])
+    assert "node_down: 10.0.0.1 is down (supposed down)\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -229,6 +243,22 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     assert run([*arguments, "--format", "json"]) == 0
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     return document
+
+
+def test_a_certain_outage_is_permanent_and_not_rare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One outage in thousands of years that does not end must not read as if there was none."""
+    long = ["--node-mtbf", "4h", "--repair", "180d", "--rack-mtbf", "90d"]
+    assert run(["risk", "--from", four(tmp_path), *long]) == 0
+    odds = capsys.readouterr().out.partition("Odds at any moment")[2]
+    assert "  note: a repair takes longer than a node stays up, so more nodes are down than up\n" in odds
+    assert "  note: a repair takes longer than a rack stays up, so more racks are down than up\n" in odds
+    assert "any WARNING outage: probability 1, the outage is permanent\n" in odds
+    assert "  all replicas of a range have failed: probability 1, the loss is permanent\n" in odds
+    assert " years" not in odds
+    assert run(["risk", "--from", four(tmp_path), "--node-mtbf", "30d", "--repair", "30d"]) == 0
+    usual = capsys.readouterr().out
+    assert "any WARNING outage: probability 0.94, 3 outages a year\n" in usual
+    assert "note: a repair" not in usual
 
 
 def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
