@@ -52,7 +52,11 @@ the same text with the [cluster options](#cluster-options) below it.
 
 Every option can also be set by an environment variable. For a cluster option it is `RINGCHECK_` and the option's name
 (`RINGCHECK_CONFIG`, `RINGCHECK_HOST`), for any other option `RINGCHECK_`, the command and the option's name
-(`RINGCHECK_CHECK_WARNING`).
+(`RINGCHECK_CHECK_WARNING`). An option on the command line replaces its variable. If it names the cluster, it also
+replaces variables that name the cluster in another way: with `-C`, `--cluster` or `--from` on the command line,
+`RINGCHECK_HOST`, `RINGCHECK_URL` and `RINGCHECK_PROXY` have no effect; with `-H`, `-u` or `--proxy`,
+`RINGCHECK_CONFIG`, `RINGCHECK_CLUSTER` and `RINGCHECK_FROM` have none. It is an error if only variables name the
+cluster, and in two ways.
 
 Durations are written with a unit, as in the configuration: `500ms`, `90s`, `2m`, `1.5h`, `7d`, `2w`. On the command
 line a number without a unit counts seconds.

@@ -166,7 +166,16 @@ def _usage(error: click.ClickException, command: str) -> str:
     if isinstance(error, click.NoSuchOption) and error.option_name in {"-C", "--config", "-H", "--host", "--cluster"}:
         why = "watches all clusters of its configuration" if path.endswith(" agent") else "asks no cluster"
         return f"{path} {why}, and takes no {error.option_name} (see {path} --help)"
+    if isinstance(error, click.NoSuchOption) and context:
+        error = _among_offered(error, context.command)
     return f"{error.format_message()} (see {path} --help)"
+
+
+def _among_offered(error: click.NoSuchOption, command: click.Command) -> click.NoSuchOption:
+    """The error, with suggestions only of options that the command offers and does not only refuse."""
+    hidden = {flag for param in command.params if getattr(param, "hidden", False) for flag in param.opts}
+    known = {flag for param in command.params for flag in param.opts} - hidden
+    return click.NoSuchOption(error.option_name, possibilities=sorted(known), ctx=error.ctx)
 
 
 def _has_own_options(group: click.Group) -> bool:

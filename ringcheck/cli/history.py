@@ -66,7 +66,7 @@ def history(  # noqa: PLR0913, PLR0917 - one argument an option
 
     if agent and state:
         raise UsageError("name --agent or --state, not both")
-    cluster = _cluster(target, by_name=bool(agent or state))
+    cluster = _cluster(target, "--agent" if agent else "--state" if state else None)
     asked = Question(cluster=cluster, since=_moment(since), kinds=_known(kinds), limit=limit)
     newest = _all(_of_agent(target, agent) if agent else partial(_of_file, target, state), asked)
     entries = newest.entries[::-1]
@@ -77,9 +77,11 @@ def history(  # noqa: PLR0913, PLR0917 - one argument an option
     return 0
 
 
-def _cluster(target: Target, *, by_name: bool) -> str:
-    """The name of the cluster: of --cluster alone, or the configured one."""
-    return target.cluster if by_name and target.cluster and not target.config else target.choose().name
+def _cluster(target: Target, source: str | None) -> str:
+    """The name of the cluster: the configured one, or, with --agent or --state as the source, that of --cluster."""
+    if source:
+        target.require_name(source)
+    return target.cluster if source and target.cluster and not target.config else target.choose().name
 
 
 def _of_agent(target: Target, url: str) -> Callable[[Question], Page]:

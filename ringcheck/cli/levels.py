@@ -44,6 +44,7 @@ def levels(target: Target, agent: str | None, format_: str) -> int:
 def _of_agent(target: Target, url: str) -> Any:  # noqa: ANN401 - a JSON document
     from ringcheck.agent.client import levels as asked
 
+    target.require_name("--agent")
     name = target.cluster if target.cluster and not target.config else target.choose().name
     return asked(target.agent(url), name, target.polling_time)
 

@@ -202,10 +202,13 @@ def target_options(
         @wraps(command)  # click keeps the parameters of the other decorators on the function
         def with_target(**values: Any) -> R:  # noqa: ANN401 - click passes the options' values
             fields = {name: values.pop(name) if name in values else ABSENT[name] for name in TARGET_OPTIONS}
-            return command(
-                target=Target(**fields, recordings="from_" not in refused, configurable="config" not in refused),
-                **values,
+            target = Target(
+                **_overruled(fields),
+                recordings="from_" not in refused,
+                configurable="config" not in refused,
+                addressable="host" not in refused,
             )
+            return command(target=target, **values)
 
         decorated: Callable[..., R] = reduce(lambda inner, option: option(inner), reversed(declared), with_target)
         return decorated
@@ -213,13 +216,35 @@ def target_options(
     return decorate
 
 
+_BY_ADDRESS, _BY_NAME = ("host", "url", "proxy"), ("config", "cluster", "from_")
+"""Fields of `Target` that name a cluster, in two ways that exclude each other."""
+
+
+def _overruled(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `Target`, without variables that name the cluster in another way than the command line does."""
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in (*_BY_ADDRESS, *_BY_NAME) if fields[name]}
+    typed = {name for name, source in sources.items() if source is ParameterSource.COMMANDLINE}
+    variables = [name for name, source in sources.items() if source is ParameterSource.ENVIRONMENT]
+    for way, other in ((_BY_ADDRESS, _BY_NAME), (_BY_NAME, _BY_ADDRESS)):
+        if typed and typed.issubset(way):
+            fields |= {name: ABSENT[name] for name in variables if name in other}
+            variables = [name for name in variables if name in way]
+    return {**fields, "variables": tuple(map(_variable, variables))}
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a field of `Target`."""
+    return f"RINGCHECK_{max(TARGET_OPTIONS[name][0], key=len).lstrip('-')}".upper().replace("-", "_")
+
+
 def _declared(name: str, refusal: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     flags, arguments = TARGET_OPTIONS[name]
-    long = max(flags, key=len)
-    variable = f"RINGCHECK_{long.lstrip('-')}".upper().replace("-", "_")
+    variable = _variable(name)
     hidden: dict[str, Any] = {}
     if refusal:
-        hidden = {"hidden": True, "expose_value": False, "is_eager": True, "callback": _refuse(long, variable, refusal)}
+        refuse = _refuse(max(flags, key=len), variable, refusal)
+        hidden = {"hidden": True, "expose_value": False, "is_eager": True, "callback": refuse}
     return click.option(*flags, name, envvar=variable, **arguments, **hidden)
 
 

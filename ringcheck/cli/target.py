@@ -50,6 +50,8 @@ class Target:
         timeout: in seconds, for all nodes together.
         recordings: whether the command takes `--from`.
         configurable: whether it takes `--config`.
+        addressable: whether it takes `--host` and `--url`.
+        variables: environment variables that name the cluster, as far as no option on the command line overrules them.
     """
 
     config: str | None
@@ -71,6 +73,8 @@ class Target:
     key_file: str | None
     recordings: bool = True
     configurable: bool = True
+    addressable: bool = True
+    variables: tuple[str, ...] = ()
 
     @property
     def named(self) -> bool:
@@ -86,7 +90,7 @@ class Target:
         """
         direct = bool(self.host or self.url or self.proxy)
         if direct and (self.from_ or self.config or self.cluster):
-            raise UsageError(f"name the cluster in one way only: {self._ways()}")
+            raise UsageError(f"name the cluster in one way only: {self._ways()}{self._set()}")
         if direct or (self.from_ and not self.config):
             return ChosenCluster(self, None)
         return ChosenCluster(self, *self._configured())
@@ -94,7 +98,23 @@ class Target:
     def _ways(self) -> str:
         if not self.configurable:
             return "-H HOST or -u URL"
+        if not self.addressable:
+            return "-C FILE [--cluster NAME]"
         return f"-C FILE [--cluster NAME], -H HOST or -u URL{', or --from FILE' if self.recordings else ''}"
+
+    def _set(self) -> str:
+        """The environment variables that name the cluster, for an error that no option on the command line explains."""
+        verb = "is" if len(self.variables) == 1 else "are"
+        return f" ({', '.join(self.variables)} {verb} set)" if self.variables else ""
+
+    def require_name(self, option: str) -> None:
+        """Refuse an option for which the cluster must be named, if nothing names it.
+
+        Raises:
+            UsageError: as above.
+        """
+        if not self.named:
+            raise UsageError(f"{option} needs --cluster NAME, the cluster's name in the agent's configuration")
 
     def _configured(self) -> tuple[Cluster, str | None]:
         """The cluster, and the path of the agent's state file if one is configured."""

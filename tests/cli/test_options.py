@@ -130,6 +130,46 @@ def test_a_variable_without_meaning_is_ignored(
     assert "blog_3" in copy.read_text()
 
 
+@pytest.mark.parametrize("command", ["roll", "lease break"])
+def test_an_option_that_is_refused_is_not_suggested(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--from is similar to --format, but these commands do not take it."""
+    assert run([*command.split(), "--format", "json"]) == 3
+    line = f"UNKNOWN - usage: No such option '--format'. (see ringcheck {command} --help)\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("variables", "words", "text"),
+    [
+        (["HOST"], ["-C", "{bare}"], "no-contact.invalid"),
+        (["URL", "PROXY"], ["-C", "{bare}"], "no-contact.invalid"),
+        (["HOST"], ["--from", HEALTHY], "blogs: "),
+        (["CONFIG"], ["-H", "127.0.0.1:1"], "http://127.0.0.1:1/jolokia: "),
+        (["CLUSTER", "FROM"], ["-u", "http://127.0.0.1:1/j"], "http://127.0.0.1:1/j: "),
+        (["HOST", "CONFIG"], [], "FILE (RINGCHECK_HOST, RINGCHECK_CONFIG are set)\n"),
+        (["PROXY", "CLUSTER"], [], "FILE (RINGCHECK_PROXY, RINGCHECK_CLUSTER are set)\n"),
+        (["URL"], ["-C", "{bare}", "-H", "x"], "FILE (RINGCHECK_URL is set)\n"),
+        ([], ["-C", "{bare}", "-H", "x"], "or --from FILE\n"),
+    ],
+)
+def test_the_command_line_overrules_variables_that_name_another_cluster(
+    variables: list[str],
+    words: list[str],
+    text: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cluster is the one that the command line names; what only variables name is in the error."""
+    (tmp_path / "bare").write_text("clusters: {a: {jolokia: {contact_points: ['no-contact.invalid']}}}")
+    for name in variables:
+        monkeypatch.setenv(f"RINGCHECK_{name}", "http://127.0.0.2:1/x")
+    run(["check", *(word.format(bare=tmp_path / "bare") for word in words)])
+    out = capsys.readouterr().out
+    assert text.replace("no-contact.invalid", "no-contact.invalid") in out
+    assert "127.0.0.2" not in out
+
+
 def test_no_command_without_a_recording_names_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
