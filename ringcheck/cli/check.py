@@ -225,10 +225,12 @@ def _configured(cluster: ChosenCluster, policy: Policy, verdict: Verdict) -> str
 
 def _alerts(critical: str | None = None, warning: str | None = None) -> str:
     """The levels of both tiers in words; None for the default level."""
-    from ringcheck.core.policy import DEFAULT
+    from ringcheck.core.levels import warns_first
+    from ringcheck.core.policy import DEFAULT, Threshold
 
     page, ticket = critical or _level_of(DEFAULT.critical), warning or _level_of(DEFAULT.warning)
-    return f"critical if {page} is lost, warning if {ticket} is lost"
+    first = warns_first(Threshold(level(ticket)), Threshold(level(page)))
+    return f"critical if {page} is lost, warning if {ticket} is lost{'' if first else ', which never comes first'}"
 
 
 def _level_of(threshold: Threshold | None) -> str:

@@ -15,6 +15,8 @@ from ringcheck.config.values import AgentSettings, Webhook
 from ringcheck.core.events import EVENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import yaml
 
     from ringcheck.config.reader import ConfigReader
@@ -53,14 +55,16 @@ WEBHOOK = Section(
 )
 
 
+def _conflicts(present: frozenset[str]) -> Iterator[str]:
+    useless = next((name for name in ("state_keep", "state_size") if name in present), None)
+    if useless and "state" not in present:
+        yield f"{useless} needs state: without a state file nothing is kept"
+    if "webhooks" in present and "state" not in present:
+        yield "webhooks need state: events wait in the state file"
+
+
 def _agent(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> AgentSettings:
-    useless = next((name for name in ("state_keep", "state_size") if name in values and not values.get("state")), None)
-    if useless:
-        raise Wrong(node, f"{useless} needs state: without a state file nothing is kept")
-    webhooks = values.get("webhooks") or ()
-    if webhooks and not values.get("state"):
-        raise Wrong(node, "webhooks need state: events wait in the state file")
-    names = [webhook.name for webhook in webhooks]
+    names = [webhook.name for webhook in values.get("webhooks") or ()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Wrong(node, f"two webhooks are called {twice[0]!r}: give them names")
     return AgentSettings(**values)
@@ -96,5 +100,6 @@ AGENT = Section(
         "webhooks": ConfigKey(Many(WEBHOOK), "Receivers of events: a node is lost, ranges are unavailable, and so on."),
     },
     build=_agent,
+    conflicts=_conflicts,
     also={"dependentRequired": {"state_keep": ["state"], "state_size": ["state"], "webhooks": ["state"]}},
 )

@@ -284,4 +284,5 @@ COUNT = Text("a Nagios range in quotes", count, f"^\\s*{_RANGE}\\s*$")
 SHARE = Text("a share in quotes, such as '1%'", share, r"^\s*@?[0-9.:~%\s-]+%$")
 PATTERN = Text("a pattern", pattern, r"^[A-Za-z0-9_*?\[\]!-]+$")
 MEMBER = Text("a node's address or host id", member, r"^[0-9A-Fa-f:.%-]+$")
+CLUSTER_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 GROUP = Text("a group", group, f"^{_GROUP}$")

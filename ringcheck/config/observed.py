@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.files import File
 from ringcheck.config.formats import URL
-from ringcheck.config.reader import Wrong
 from ringcheck.config.sections import ConfigKey, Many, Section
 from ringcheck.config.source_schema import TLS, refuse_plain
 from ringcheck.config.types import Duration, Number, Text
@@ -14,6 +13,8 @@ from ringcheck.config.values import Observing, Prometheus, SpanLabels
 from ringcheck.core.levels import Following
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import yaml
 
     from ringcheck.config.reader import ConfigReader
@@ -31,18 +32,21 @@ def _label(value: str) -> str:
 LABEL = Text("the name of a label", _label, "^[A-Za-z_][A-Za-z0-9_]*$")
 
 
+def _conflicts(present: frozenset[str]) -> Iterator[str]:
+    useless = next((name for name in _OF_PROMETHEUS if name in present and "prometheus" not in present), None)
+    if useless:
+        yield f"{useless} needs prometheus"
+    if "prometheus" in present and "query" not in present:
+        yield "prometheus needs query: counters by keyspace, level and datacenter"
+    if not useless and ("username" in present) != ("password_file" in present):
+        yield "username and password_file must be set together"
+
+
 def _observed(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Observing:
     following = Following(**{name: values.pop(name) for name in ("window", "least") if name in values})
     every = {"every": values.pop("every")} if "every" in values else {}
-    useless = next((name for name in _OF_PROMETHEUS if name in values and "prometheus" not in values), None)
-    if useless:
-        raise Wrong(node, f"{useless} needs prometheus")
     if not values:
         return Observing(following=following, **every)
-    if "query" not in values:
-        raise Wrong(node, "prometheus needs query: counters by keyspace, level and datacenter")
-    if bool(values.get("username")) != bool(values.get("password_file")):
-        raise Wrong(node, "username and password_file must be set together")
     refuse_plain(node, values.get("tls"), (values["prometheus"],))
     return Observing(following=following, prometheus=Prometheus(url=values.pop("prometheus"), **values), **every)
 
@@ -88,6 +92,7 @@ OBSERVED = Section(
         "tls": ConfigKey(TLS, "Certificates for https."),
     },
     build=_observed,
+    conflicts=_conflicts,
     also={
         "dependentRequired": {name: ["prometheus"] for name in _OF_PROMETHEUS}
         | {

@@ -81,6 +81,10 @@ class ConfigReader:
         line = " ".join(text.split())
         self.errors.append(f"{self.at(node)}: {line if len(line) <= LONGEST else f'{line[:LONGEST]}...'}")
 
+    def warn(self, node: yaml.Node, text: str) -> None:
+        """Add a warning."""
+        self.warnings.append(f"{self.at(node)}: {text}")
+
     def value(self, value_type: ValueType, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - of the type
         """A value of a type; None, and an error, if the node has none."""
         try:
@@ -109,6 +113,12 @@ class ConfigReader:
             else:
                 pairs[key.value] = (key.value, key, value)
         return list(pairs.values())
+
+
+def child(node: yaml.Node, key: str) -> yaml.Node:
+    """The node of a key's value in a mapping; the mapping itself if it does not have the key."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
+    return next((value for name, value in pairs if name.value == key), node)
 
 
 def _described(node: yaml.Node) -> str:

@@ -5,83 +5,37 @@ A section is a table of keys, and a function that makes one value from theirs an
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from ringcheck.config.agent_schema import AGENT
-from ringcheck.config.cassandra import AUTO, AutoThreshold, LevelType, ReplicationType, ThresholdType
+from ringcheck.config.cassandra import AUTO, LevelType, ReplicationType
 from ringcheck.config.files import File, NewFile
-from ringcheck.config.formats import GROUP, MEMBER, PATTERN, URL
+from ringcheck.config.formats import CLUSTER_NAME, GROUP, MEMBER, PATTERN, URL
+from ringcheck.config.monitor_schema import MONITOR
 from ringcheck.config.observed import OBSERVED
-from ringcheck.config.reader import Wrong
+from ringcheck.config.reader import Wrong, child
 from ringcheck.config.sections import ConfigKey, Many, Named, Section
 from ringcheck.config.source_schema import JOLOKIA, LOOKED_UP, REPLAY, TLS, refuse_plain
 from ringcheck.config.types import Choice, Duration, Flag, Number, Text
 from ringcheck.config.values import Cluster, Fleetlock, Kubernetes, Lease, Sensu
 from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate
-from ringcheck.core.levels import above
 from ringcheck.core.overdue import TimeLimits
-from ringcheck.core.policy import Policy, Rule, Threshold
+from ringcheck.core.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     import yaml
 
     from ringcheck.config.reader import ConfigReader
 
 
-def _rule(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Rule:
-    if values.get("ignore") and len(values) > 2:  # noqa: PLR2004 - ignore and keyspaces
-        raise Wrong(node, "a rule with ignore: true takes no other key than keyspaces")
-    if not values.get("ignore") and not values.get("critical") and not values.get("warning"):
-        raise Wrong(node, "a rule needs critical or warning, or ignore: true")
-    if values.get("warning_failures_left") and not values.get("critical"):
-        raise Wrong(node, "warning_failures_left needs critical: it counts the failures until that level is lost")
-    return Rule(**_with_default_levels(values))
-
-
-def _with_default_levels(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a rule; a tier that follows the queries gets the level that holds while nothing is known."""
-    critical, warning = values.get("critical"), values.get("warning")
-    auto = {name for name in ("critical", "warning") if isinstance(values.get(name), AutoThreshold)}
-    if isinstance(critical, AutoThreshold):
-        values["critical"] = critical.at(Level.LOCAL_ONE)
-    if isinstance(warning, AutoThreshold):
-        fixed = critical.level if isinstance(critical, Threshold) else Level.LOCAL_ONE
-        values["warning"] = warning.at(above(fixed) or fixed)
-    return {**values, "auto": frozenset(auto)}
-
-
-RULE = Section(
-    what="a rule of monitor",
-    keys={
-        "keyspaces": ConfigKey(Many(PATTERN), 'Shell patterns of keyspaces; put `"*"` in quotes.', required=True),
-        "critical": ConfigKey(
-            ThresholdType(), "CRITICAL if this level is lost: somebody is paged. `auto`: the level that clients use."
-        ),
-        "warning": ConfigKey(
-            ThresholdType(),
-            "WARNING if this level is lost: a ticket is opened. `auto`: one step above the critical level.",
-        ),
-        "warning_failures_left": ConfigKey(
-            Number(1, 1000), "WARNING if this many node failures, or fewer, are left until the critical level is lost."
-        ),
-        "ignore": ConfigKey(Flag(), "Do not monitor these keyspaces."),
-    },
-    build=_rule,
-    also={
-        "if": {"properties": {"ignore": {"const": True}}, "required": ["ignore"]},
-        "then": {"maxProperties": 2},
-        "else": {"anyOf": [{"required": ["critical"]}, {"required": ["warning"]}]},
-        "dependentRequired": {"warning_failures_left": ["critical"]},
-    },
-)
-
-
-def _gate(_reader: ConfigReader, _node: yaml.Node, values: dict[str, Any]) -> tuple[Gate, int]:
+def _gate(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> tuple[Gate, int]:
     stable = values.pop("stable_readings", 1)
+    if values.get("level") in {Level.ALL, Level.LOCAL_ALL}:
+        text = f"{values['level']} needs every replica, so the gate lets no node stop: name a lower level"
+        reader.warn(child(node, "level"), text)
     return Gate(**values), stable
 
 
@@ -101,14 +55,17 @@ GATE = Section(
 )
 
 
+def _lease_conflicts(present: frozenset[str]) -> Iterator[str]:
+    if ("etcd" in present) == ("file" in present):
+        yield "lease takes either etcd or file"
+    if ("username" in present) != ("password_file" in present):
+        yield "username and password_file must be set together"
+    elif "file" in present and {"username", "tls"} & present:
+        yield "username, password_file and tls are for etcd"
+
+
 def _lease(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Lease:
     lease = Lease(**values)
-    if bool(lease.etcd) == bool(lease.file):
-        raise Wrong(node, "lease takes either etcd or file")
-    if bool(lease.username) != bool(lease.password_file):
-        raise Wrong(node, "username and password_file must be set together")
-    if lease.file and (lease.username or lease.tls):
-        raise Wrong(node, "username, password_file and tls are for etcd")
     refuse_plain(node, lease.tls, lease.etcd)
     return lease
 
@@ -126,6 +83,7 @@ LEASE = Section(
         ),
     },
     build=_lease,
+    conflicts=_lease_conflicts,
     also={
         "oneOf": [{"required": ["etcd"]}, {"required": ["file"]}],
         "dependentRequired": {
@@ -279,20 +237,22 @@ KUBERNETES = Section(
 )
 
 
-def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
+def _cluster_conflicts(present: frozenset[str]) -> Iterator[str]:
+    if "fleetlock" in present and "lease" not in present:
+        yield "fleetlock needs lease, where its grants are kept"
+    if ("jolokia" in present) == ("replay" in present):
+        yield "a cluster takes jolokia or replay, one of them"
+    elif "replay" in present and {"fleetlock", "kubernetes"} & present:
+        yield "a cluster that is replayed has no nodes to stop: remove fleetlock and kubernetes"
+
+
+def _cluster(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Cluster:
     """The cluster, still without its name, which is the key of this section."""
     rules = values.get("monitor") or ()
-    _warn_of_shadows(reader, node, rules)
-    if values.get("fleetlock") and not values.get("lease"):
-        raise Wrong(node, "fleetlock needs lease, where its grants are kept")
-    if bool(values.get("jolokia")) == bool(values.get("replay")):
-        raise Wrong(node, "a cluster takes jolokia or replay, one of them")
     gate, stable_readings = values.get("gate") or (Gate(), 1)
     clients = values.get("client_datacenters") or ()
     follows = clients == (AUTO,)
     policy = Policy(tuple(rules), () if follows else clients, values.get("authenticates"), auto_datacenters=follows)
-    if values.get("replay") and (values.get("fleetlock") or values.get("kubernetes")):
-        raise Wrong(node, "a cluster that is replayed has no nodes to stop: remove fleetlock and kubernetes")
     if values.get("replay") and (policy.follows or values.get("observed")):
         raise Wrong(node, "a cluster that is replayed has no queries: name levels in place of auto and observed")
     return Cluster(
@@ -306,23 +266,6 @@ def _cluster(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> C
         labels=values.get("labels") or {},
         **{name: values.get(name) for name in ("lease", "sensu", "fleetlock", "observed", "kubernetes")},
     )
-
-
-def _warn_of_shadows(reader: ConfigReader, node: yaml.Node, rules: Sequence[Rule]) -> None:
-    """Warn of rules that never apply, because earlier rules match everything that they match."""
-    earlier: list[str] = []
-    for rule in rules:
-        covers = [next((other for other in earlier if _covers(other, pattern)), None) for pattern in rule.keyspaces]
-        if all(covers):
-            patterns = ", ".join(rule.keyspaces)
-            text = f"the rule for {patterns} never applies: {covers[0]!r} comes first"
-            reader.warnings.append(f"{reader.at(node)}: {text}")
-        earlier += rule.keyspaces
-
-
-def _covers(wide: str, narrow: str) -> bool:
-    """Whether a pattern certainly matches every name that another one matches; False if it is not certain."""
-    return wide == narrow or (not set("?[") & set(wide) and fnmatchcase(narrow, wide))
 
 
 CLUSTER = Section(
@@ -349,7 +292,7 @@ CLUSTER = Section(
             Flag(),
             "Whether clients must log in, so that system_auth is monitored; by default read from the nodes' MBeans.",
         ),
-        "monitor": ConfigKey(Many(RULE), "Rules for alerts; the first that matches a keyspace applies."),
+        "monitor": ConfigKey(MONITOR, "Rules for alerts; the first that matches a keyspace applies."),
         "gate": ConfigKey(GATE, "What must hold before a node may stop.", implied=True),
         "lease": ConfigKey(LEASE, "Where restart leases are kept."),
         "sensu": ConfigKey(SENSU, "Where the agent and `check --sensu` send events."),
@@ -363,6 +306,7 @@ CLUSTER = Section(
         "kubernetes": ConfigKey(KUBERNETES, "Pods on whose evictions the gate decides, through an admission webhook."),
     },
     build=_cluster,
+    conflicts=_cluster_conflicts,
     also={
         "oneOf": [{"required": ["jolokia"]}, {"required": ["replay"]}],
         "dependentRequired": {"fleetlock": ["lease"]},
@@ -374,7 +318,7 @@ CLUSTER = Section(
 _CLUSTERS = Named(
     what="clusters",
     of=CLUSTER,
-    pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}",
+    pattern=CLUSTER_NAME,
     names="a cluster's name: letters, digits, _ . -",
 )
 TOP = Section(

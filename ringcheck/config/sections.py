@@ -16,7 +16,7 @@ from ringcheck.config.files import File, NewFile, StateFile
 from ringcheck.config.reader import STR, ValueType, Wrong, is_quoted, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from ringcheck.config.reader import ConfigReader
 
@@ -78,13 +78,16 @@ class Section(ValueType):
     Attributes:
         what: its name in messages.
         keys: by name.
-        build: makes the value from the reader, the node and the values by key; raises Wrong for a wrong combination.
-        also: JSON Schema for the combinations that `build` refuses.
+        build: makes the value from the reader, the node and the values by key; raises Wrong for a wrong combination. It
+            is called only if all values are right.
+        conflicts: everything that is wrong with the names of the keys that are present, whatever their values.
+        also: JSON Schema for the combinations that `build` and `conflicts` refuse.
     """
 
     what: str
     keys: Mapping[str, ConfigKey]
     build: Callable[[ConfigReader, yaml.Node, dict[str, Any]], Any]
+    conflicts: Callable[[frozenset[str]], Iterable[str]] = lambda _present: ()
     also: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -102,9 +105,12 @@ class Section(ValueType):
                 values[name] = self._value(reader, name, value_node, path)
             else:
                 reader.wrong(key_node, f"unknown key {name!r} in {self.what} ({near(name, self.keys)})")
-        present = {name for name, _, _ in pairs}
+        present = frozenset(name for name, _, _ in pairs)
         for name in (name for name, key in self.keys.items() if key.required and name not in present):
             reader.wrong(node, f"{self.what} needs the key {name!r}")
+        if present <= self.keys.keys():  # a key that is not known may be meant as one that is missing
+            for conflict in self.conflicts(present):
+                reader.wrong(node, conflict)
         self.show_defaults(reader, path, values)
         return None if len(reader.errors) > before else self.build(reader, node, values)
 

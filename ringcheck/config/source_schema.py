@@ -19,7 +19,7 @@ from ringcheck.jolokia.settings import JolokiaSettings, is_jmx
 from ringcheck.replay.settings import ReplaySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import yaml
 
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 
 def _tls(reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Tls:
     tls = Tls(**values)
-    if tls.key_file and not tls.cert_file:
-        raise Wrong(node, "key_file needs cert_file")
     combined = tls.cert_file if not tls.key_file else None
     if combined and Path(combined).stat().st_mode & S_IROTH:
         raise Wrong(node, "cert_file holds the private key too, and can be read by everybody: chmod o-r it")
     if tls.insecure_skip_verify:
-        reader.warnings.append(f"{reader.at(node)}: insecure_skip_verify: server certificates are not verified")
+        reader.warn(node, "insecure_skip_verify: server certificates are not verified")
     return tls
 
 
@@ -56,6 +54,9 @@ TLS = Section(
         ),
     },
     build=_tls,
+    conflicts=lambda present: (
+        ["key_file needs cert_file"] if {"key_file", "cert_file"} & present == {"key_file"} else []
+    ),
     also={"dependentRequired": {"key_file": ["cert_file"]}},
 )
 
@@ -64,24 +65,29 @@ def _jolokia(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> 
     jolokia = JolokiaSettings(**values)
     for prefix, variable in (("", PASSWORD_VARIABLE), ("jmx_", JMX_PASSWORD_VARIABLE)):
         username, file = values.get(f"{prefix}username"), values.get(f"{prefix}password_file")
-        if file and not username:
-            raise Wrong(node, f"{prefix}password_file needs {prefix}username")
         if username and not file and not os.environ.get(variable):
             raise Wrong(node, f"{prefix}username needs {prefix}password_file, or {variable} in the environment")
-    _check_proxy(node, jolokia, values)
+    _check_locations(node, jolokia)
     urls = (jolokia.proxy or "", jolokia.url, *jolokia.contact_points, *jolokia.nodes.values())
     refuse_plain(node, jolokia.tls, urls)
     return jolokia
 
 
-def _check_proxy(node: yaml.Node, jolokia: JolokiaSettings, values: dict[str, Any]) -> None:
-    """Refuse keys of JMX without a proxy, `url` with one, and one location for two nodes."""
-    if jolokia.proxy and jolokia.url:
-        raise Wrong(node, "url is not used with proxy: use jmx, and nodes for the nodes that have a Jolokia")
+def _conflicts(present: frozenset[str]) -> Iterator[str]:
+    """Passwords without a user, keys of JMX without a proxy, or `url` with one."""
+    for prefix in ("", "jmx_"):
+        if f"{prefix}password_file" in present and f"{prefix}username" not in present:
+            yield f"{prefix}password_file needs {prefix}username"
+    if {"proxy", "url"} <= present:
+        yield "url is not used with proxy: use jmx, and nodes for the nodes that have a Jolokia"
+    wrong = next((name for name in ("jmx", "jmx_username", "jmx_password_file") if name in present), None)
+    if wrong and "proxy" not in present:
+        yield f"{wrong} needs proxy"
+
+
+def _check_locations(node: yaml.Node, jolokia: JolokiaSettings) -> None:
+    """Refuse locations of JMX without a proxy, and one location for two nodes."""
     if not jolokia.proxy:
-        wrong = next((name for name in ("jmx", "jmx_username", "jmx_password_file") if name in values), None)
-        if wrong:
-            raise Wrong(node, f"{wrong} needs proxy")
         location = next(filter(is_jmx, (*jolokia.contact_points, *jolokia.nodes.values())), None)
         if location:
             raise Wrong(node, f"{location} needs proxy")
@@ -160,6 +166,7 @@ JOLOKIA = Section(
         "timeout": ConfigKey(Duration(), "Timeout of a request.", default="10s"),
     },
     build=_jolokia,
+    conflicts=_conflicts,
     also={
         "dependentRequired": {
             "password_file": ["username"],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import Level
 from ringcheck.core.observed import EVERY, PATIENCE, WEEK, LevelChange, Observed, Used
-from ringcheck.core.policy import Severity, Threshold
+from ringcheck.core.policy import NONE_ALLOWED, Severity, Threshold
 from ringcheck.core.usage import part_length
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ _ABOVE = {
 def above(level: Level) -> Level | None:
     """The level one step above, which warns before a level is lost; None above ALL and LOCAL_ALL."""
     return None if level in {Level.ALL, Level.LOCAL_ALL} else _ABOVE.get(level, Level.ALL)
+
+
+def warns_first(warning: Threshold, critical: Threshold) -> bool:
+    """Whether a warning can come before the critical threshold of the same keyspaces is exceeded.
+
+    False if its level is lost only together with the critical one, or after it, and no range may be lost at that.
+    """
+    if warning == critical:
+        return False
+    bounded = critical.ranges != NONE_ALLOWED or critical.share is not None
+    return bounded or not (warning.level is critical.level or warning.level in WEAKER[critical.level])
 
 
 def strictest(used: Iterable[Used]) -> tuple[Used, ...]:

@@ -187,6 +187,10 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
         ),
         (["-c", "QUORUM"], "levels assumed: critical if QUORUM is lost, warning if LOCAL_QUORUM is lost"),
         (["-c", "ONE", "-w", "ALL"], "levels: critical if ONE is lost, warning if ALL is lost, in each keyspace "),
+        (
+            ["-c", "LOCAL_QUORUM"],
+            "levels assumed: critical if LOCAL_QUORUM is lost, warning if LOCAL_QUORUM is lost, which never comes first",
+        ),
         (["-C", "{bare}"], "levels assumed: critical if LOCAL_ONE is lost"),
         (["-C", "{ruled}"], f"{RULED}\n"),
         (["-C", "{typo}"], f"{RULED}; without a rule: blog_1, blog_3 ({DEFAULTS})\n"),

@@ -309,6 +309,53 @@ def test_rules_that_never_apply(patterns: list[str], shadowed: str | None, tmp_p
     assert warnings == ([f"the rule for {shadowed} never applies: {patterns[0]!r} comes first"] if shadowed else [])
 
 
+@pytest.mark.parametrize(
+    ("rule", "warning"),
+    [
+        (
+            "critical: LOCAL_QUORUM, warning: LOCAL_ONE",
+            "LOCAL_ONE never warns before LOCAL_QUORUM is critical: LOCAL_ALL",
+        ),
+        ("critical: LOCAL_ONE, warning: LOCAL_ONE", "LOCAL_ONE never warns before LOCAL_ONE is critical: LOCAL_QUORUM"),
+        ("critical: ALL, warning: QUORUM", "QUORUM never warns before ALL is critical: leave it out"),
+        (
+            "critical: QUORUM, warning: {level: QUORUM, ranges: '5'}",
+            "QUORUM never warns before QUORUM is critical: ALL",
+        ),
+        ("critical: LOCAL_ONE, warning: LOCAL_QUORUM", None),
+        ("critical: LOCAL_QUORUM, warning: QUORUM", None),
+        ("critical: QUORUM, warning: LOCAL_QUORUM", None),
+        ("critical: {level: QUORUM, ranges: '5'}, warning: QUORUM", None),
+        ("critical: {level: QUORUM, share: 5%}, warning: ONE", None),
+        ("critical: auto, warning: LOCAL_ONE", None),
+        ("critical: LOCAL_QUORUM, warning: auto", None),
+        ("critical: LOCAL_ONE, warning: LOCAL_ONE, warning_failures_left: 1", None),
+        ("critical: LOCAL_ONE", None),
+        ("warning: LOCAL_ONE", None),
+    ],
+)
+def test_a_warning_that_never_comes_first(rule: str, warning: str | None, tmp_path: Path) -> None:
+    """It is reported at the warning, and the configuration can be used."""
+    file = tmp_path / "r.yaml"
+    file.write_text(f"clusters:\n  a:\n    jolokia: {{contact_points: h}}\n    monitor: [{{keyspaces: '*', {rule}}}]\n")
+    column = file.read_text().splitlines()[-1].find("warning: ") + len("warning: ") + 1
+    found = load(str(file)).warnings
+    if warning is None:
+        assert found == ()
+    else:
+        step = "" if warning.endswith("out") else " would"
+        assert found == (f"{file}:4:{column}: {warning}{step}",)
+
+
+@pytest.mark.parametrize(("level", "warnings"), [("ALL", 1), ("LOCAL_ALL", 1), ("EACH_QUORUM", 0)])
+def test_a_gate_that_lets_no_node_stop(level: str, warnings: int, tmp_path: Path) -> None:
+    """The level is legal, but refuses every restart."""
+    file = tmp_path / "r.yaml"
+    file.write_text(f"clusters: {{a: {{jolokia: {{contact_points: h}}, gate: {{level: {level}}}}}}}")
+    text = f"{file}:1:60: {level} needs every replica, so the gate lets no node stop: name a lower level"
+    assert load(str(file)).warnings == (text,) * warnings
+
+
 def test_patterns_of_files_are_those_of_a_shell(tmp_path: Path) -> None:
     """They match neither the file itself nor hidden files; a pattern without a match is a warning."""
     cluster = "{{{}: {{jolokia: {{contact_points: h}}}}}}"
@@ -401,7 +448,7 @@ def test_warnings_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run(["config", "check", str(file)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{file}:3:39: insecure_skip_verify: server certificates are not verified (warning)",
-        f"{file}:3:5: the rule for late never applies: '*' comes first (warning)",
+        f"{file}:4:48: the rule for late never applies: '*' comes first (warning)",
         f"{file}: ok, 1 cluster",
     ]
 
