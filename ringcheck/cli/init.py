@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from contextlib import suppress
@@ -70,9 +71,7 @@ def init(
 
     if output != "-" and os.path.lexists(output):
         raise UsageError(f"{output} exists and is not overwritten", _OTHER_FILE)
-    for text in (critical, warning):
-        if text is not None:
-            _named(text)  # a wrong level is refused before a node is asked
+    _require_usable(name, critical, warning)
     cluster = target.choose()
     settings = _settings(target)
     seen = cluster.snapshot()
@@ -88,11 +87,31 @@ def init(
     if output == "-":
         click.echo(first.text(), nl=False)
         return 0
-    _write(Path(output), first.text())
+    for hint in _write(Path(output), first.text()):
+        click.echo(f"{hint} (warning)")
     levels = f"critical {pages or AUTO}, warning {first.warning or AUTO}"
     click.echo(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; {levels}")
     click.echo(f"next: ringcheck health -C {output}")
     return 0
+
+
+def _require_usable(name: str | None, critical: str | None, warning: str | None) -> None:
+    """Refuse a name or a level that can't be written, before a node is asked.
+
+    Raises:
+        UsageError: as above.
+    """
+    from ringcheck.config.formats import CLUSTER_NAME
+    from ringcheck.core.levels import above, warns_first
+    from ringcheck.core.policy import Threshold
+
+    if name is not None and not re.fullmatch(CLUSTER_NAME, name):
+        raise UsageError(f"--name: {name!r} can't be a cluster's name: it takes letters, digits, _ . -")
+    pages, warns = (_named(text) if text is not None else None for text in (critical, warning))
+    if pages and warns and not warns_first(Threshold(warns), Threshold(pages)):
+        higher = above(pages)
+        step = f"use {higher}" if higher else "leave out --warning"
+        raise UsageError(f"--warning: {warns} never warns before {pages} is critical", step)
 
 
 def _settings(target: Target) -> JolokiaSettings:
@@ -154,14 +173,17 @@ def _level(text: str) -> str:
         raise click.UsageError(str(error)) from None
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> list[str]:
     """Write a new file as a whole, after checking that it is a valid configuration.
+
+    Returns:
+        The warnings of the check.
 
     Raises:
         UsageError: if the file exists by now, or can't be written.
-        ConfigError: if the text is not a usable configuration.
+        ConfigErrors: if the text is not a usable configuration.
     """
-    from ringcheck.config import load
+    from ringcheck.config import ConfigErrors, load
 
     try:
         handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
@@ -169,15 +191,18 @@ def _write(path: Path, text: str) -> None:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             Path(name).chmod(0o644 & ~_umask())
-            load(name)
+            warnings = load(name).warnings
             os.link(name, path)  # fails if the file exists meanwhile
         finally:
             with suppress(OSError):
                 Path(name).unlink()
+    except ConfigErrors as error:  # of the temporary file
+        raise ConfigErrors([line.replace(name, str(path), 1) for line in error.errors]) from None
     except FileExistsError:
         raise UsageError(f"{path} exists and is not overwritten", _OTHER_FILE) from None
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror or error}") from None
+    return [line.replace(name, str(path), 1) for line in warnings]
 
 
 def _umask() -> int:

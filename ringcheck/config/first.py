@@ -62,7 +62,7 @@ class FirstConfig:
         yield f"# Written by `ringcheck init` from {printable(self.seen.cluster)} ({nodes}) at {self.seen.taken_at}."
         yield "# `ringcheck config check FILE` finds mistakes; docs/configuration.md has every key."
         yield "clusters:"
-        yield _line(f"  {self.name}:", "the name in alerts, metrics and --cluster")
+        yield _line(f"  {_scalar(self.name)}:", "the name in alerts, metrics and --cluster")
 
     def _cluster(self) -> Iterator[str]:
         yield from self._jolokia()

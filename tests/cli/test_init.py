@@ -162,6 +162,13 @@ def test_the_level_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
         (["--from", "x"], "does not take --from: a recorded snapshot does not say how the nodes are asked"),
         (["-H", "127.0.0.1:1", "--username", "me"], "name a file with the password by --password-file"),
         (["-H", "h", "-o", "/nowhere/x"], "can't be resolved"),
+        (["--name", "my cluster"], "--name: 'my cluster' can't be a cluster's name: it takes letters, digits, _ . -\n"),
+        (["--name", ""], "--name: '' can't be a cluster's name"),
+        (
+            ["-c", "LOCAL_ONE", "-w", "LOCAL_ONE"],
+            "--warning: LOCAL_ONE never warns before LOCAL_ONE is critical; next: use LOCAL_QUORUM\n",
+        ),
+        (["-c", "ALL", "-w", "QUORUM"], "QUORUM never warns before ALL is critical; next: leave out --warning\n"),
     ],
 )
 def test_what_can_not_be_written(
@@ -173,6 +180,37 @@ def test_what_can_not_be_written(
     out, err = capsys.readouterr()
     assert (out, text in err) == ("", True), err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["7", "no", "1e3", "a.b-c_"])
+def test_any_valid_name_can_be_written(name: str, tmp_path: Path) -> None:
+    """A name that YAML would read as a number or a truth value is put in quotes."""
+    path = tmp_path / "ringcheck.yaml"
+    with served() as options:
+        assert run(["init", *options, "-o", str(path), "--name", name]) == 0
+    assert list(load(str(path)).clusters) == [name]
+
+
+def test_warnings_and_mistakes_name_the_file_that_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is checked under a temporary name, which would tell nothing."""
+    path, secret = tmp_path / "ringcheck.yaml", tmp_path / "secret"
+    with served() as options:
+        assert run(["init", *options, "-o", str(path), "-c", "ALL"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(f"{path}:")
+        assert lines[0].endswith(": ALL never warns before ALL is critical: leave it out (warning)")
+        assert lines[1].endswith(
+            ": ALL needs every replica, so the gate lets no node stop: name a lower level (warning)"
+        )
+        path.unlink()
+        secret.write_text("s3cret")
+        secret.chmod(0o600)
+        login = ["--username", " ", "--password-file", str(secret)]
+        assert run(["init", *options, "-o", str(path), *login]) == 3
+    assert capsys.readouterr().err.startswith(f"UNKNOWN - {path}:")
+    assert list(tmp_path.iterdir()) == [secret]
 
 
 def test_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
