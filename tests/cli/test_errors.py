@@ -188,8 +188,8 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
         (["-c", "QUORUM"], "levels assumed: critical if QUORUM is lost, warning if LOCAL_QUORUM is lost"),
         (["-c", "ONE", "-w", "ALL"], "levels: critical if ONE is lost, warning if ALL is lost, in each keyspace "),
         (
-            ["-c", "LOCAL_QUORUM"],
-            "levels assumed: critical if LOCAL_QUORUM is lost, warning if LOCAL_QUORUM is lost, which never comes first",
+            ["-c", "ALL"],
+            "levels assumed: critical if ALL is lost, warning if LOCAL_QUORUM is lost, which never comes first",
         ),
         (["-C", "{bare}"], "levels assumed: critical if LOCAL_ONE is lost"),
         (["-C", "{ruled}"], f"{RULED}\n"),
