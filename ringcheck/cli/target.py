@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path("/etc/ringcheck/ringcheck.yaml")
 RESERVE = 0.3  # seconds of the timeout that are kept for judging and printing
-LEASES = 1.0  # seconds that the lease store gets, while the nodes are asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,20 +367,16 @@ class ChosenCluster:
     # Restart leases
 
     def maintenance(self) -> Callable[[], Maintenance | None]:
-        """Begin to read the restart leases; the function that is returned waits for them, at most `LEASES` seconds.
+        """Begin to read the restart leases; the function that is returned waits for them, at most a second.
 
         It returns None if the cluster keeps no leases, and for a recorded snapshot, which those of today do not
         explain.
         """
-        configured = self.configured
-        if configured is None or configured.lease is None or self.target.from_:
+        from ringcheck.cli.lease_reading import begin
+
+        if self.configured is None or self.configured.lease is None or self.target.from_:
             return lambda: None
-        deadline = configured.lease.deadline
-        results: list[Maintenance] = []
-        work = threading.Thread(target=lambda: results.append(_maintenance(configured, deadline)), daemon=True)
-        work.start()
-        ends = time.monotonic() + min(LEASES, self.target.timeout)
-        return lambda: _awaited(work, ends, results, deadline)
+        return begin(self.configured, self.configured.lease.deadline, self.target.timeout)
 
     def lease_store(self, name: str, seconds: float | None = None) -> Store:
         """The store of the cluster's restart leases, for the caller to close.
@@ -431,27 +424,6 @@ def require_config(path: str) -> None:
     if not os.path.lexists(path):
         step = "name another file with -C, or write one with `ringcheck init`"
         raise UsageError(f"there is no configuration {path}", step)
-
-
-def _maintenance(configured: Cluster, deadline: float) -> Maintenance:
-    """The restart leases, or why they can't be read: a check goes on without them."""
-    from ringcheck.core.maintenance import Maintenance
-
-    try:
-        from ringcheck.leases.configured import open_store
-
-        with closing(open_store(configured, LEASES)) as store:
-            return Maintenance(store.holders(), deadline)
-    except Exception as error:  # noqa: BLE001 - as above; a crash here would be lost with its thread
-        return Maintenance((), deadline, str(error) or type(error).__name__)
-
-
-def _awaited(work: threading.Thread, ends: float, results: list[Maintenance], deadline: float) -> Maintenance:
-    from ringcheck.core.maintenance import Maintenance
-
-    work.join(max(0.0, ends - time.monotonic()))
-    late = f"the store of leases took longer than {LEASES:g} s"
-    return results[0] if results else Maintenance((), deadline, late)
 
 
 def _recorded(path: str) -> Snapshot:

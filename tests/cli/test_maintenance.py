@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ringcheck.cli import run
-from ringcheck.cli.target import LEASES, ChosenCluster
+from ringcheck.cli.lease_reading import LEASES
+from ringcheck.cli.target import ChosenCluster
 from ringcheck.core.maintenance import Holder
 from ringcheck.documents.snapshot import snapshot_document
 from ringcheck.errors import RingcheckError
