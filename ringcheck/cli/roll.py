@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringcheck.cli.gate import EXIT as GATE_EXIT
+from ringcheck.cli.dry_run import REFUSED, DryRun
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, Whole, target_options
-from ringcheck.cli.terminal import colours, columns
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from ringcheck.restart.journal import Event, Journal, Past
     from ringcheck.restart.procedure import Procedure, Window
 
-EXIT = {"done": 0, "interrupted": 1, "refused": 2, "failed": 2, "doubt": 3, "aborted": 3}
+EXIT = {"done": 0, "interrupted": 1, "refused": REFUSED, "failed": 2, "doubt": 3, "aborted": 3}
 STABLE = 3  # safe readings in a row before a batch, at least
 
 
@@ -160,10 +159,14 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
         seen = poll()
         wanted = _wanted(seen, cluster, nodes, rack)
         if options["dry_run"]:
-            return _dry_run(seen, cluster, gate, how, wanted)
+            past = _past_unchanged(seen, options, wanted)
+            _require_commands(seen, how, _left(past, wanted))
+            owner = past.owner if past else ""
+            dry = DryRun(cluster=cluster, gate=gate, how=how, options=options, owner=owner)
+            return dry.show(seen, _left(past, wanted))
         with closing(_journal(options["journal"], seen.cluster)) as journal:
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
-            _require_commands(seen, how, [node for node in wanted if not past or node not in {*past.done, *past.begun}])
+            _require_commands(seen, how, _left(past, wanted))
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
             run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
             report = run.run(poll, wanted, options)
@@ -246,11 +249,36 @@ def _commands(restart: str | None, stop: str | None, start: str | None) -> dict[
     return {name: Command.parse(text) if text else None for name, text in texts.items()}
 
 
+def _past_unchanged(seen: Snapshot, options: dict[str, Any], wanted: Sequence[str]) -> Past | None:
+    """As `_past`, for a dry run, which creates no journal.
+
+    Raises:
+        UsageError: as `_past`.
+    """
+    path = _path(options["journal"], seen.cluster)
+    if not path.exists():
+        if options["resume"]:
+            raise UsageError(f"{path} has no roll to resume")
+        return None
+    with closing(_journal(path, seen.cluster)) as journal:
+        return _past(journal, seen.cluster, wanted, resume=options["resume"])
+
+
+def _left(past: Past | None, wanted: Sequence[str]) -> list[str]:
+    """The nodes whose restart has not begun."""
+    return [node for node in past.nodes if node not in {*past.done, *past.begun}] if past else list(wanted)
+
+
 def _journal(path: Path | None, cluster: str) -> Journal:
     from ringcheck.restart.journal import Journal
 
+    return Journal(_path(path, cluster))
+
+
+def _path(path: Path | None, cluster: str) -> Path:
+    """The path of the journal; by default, a file in this directory that is called after the cluster."""
     safe = "".join(character if character.isalnum() or character in "-_." else "_" for character in cluster)
-    return Journal(path or Path(f"ringcheck-roll-{safe}.jsonl"))
+    return path or Path(f"ringcheck-roll-{safe}.jsonl")
 
 
 def _past(journal: Journal, cluster: str, wanted: Sequence[str], *, resume: bool) -> Past | None:
@@ -409,23 +437,3 @@ def _shown(nodes: int, done: int, *, bar: bool) -> Iterator[Callable[[str | None
                 progress.advance(task)
 
         yield show
-
-
-def _dry_run(seen: Snapshot, cluster: ChosenCluster, gate: Gate, how: Procedure, wanted: Sequence[str]) -> int:
-    """Show the batches, the commands, and the gate's present decision on the first batch."""
-    from ringcheck.core.gate import Gatekeeper
-    from ringcheck.core.plan import plan_with
-    from ringcheck.report import gate as report
-    from ringcheck.report.roll import rehearsal
-
-    leases = cluster.leases(seen)
-    gatekeeper = Gatekeeper(seen, cluster.policy(seen), gate, leases.holders)
-    batches = plan_with(gatekeeper, nodes=wanted, max_batch=how.max_batch, by=how.by)
-    words = {node: list(how.words(seen.nodes[seen.index[node]]).values()) for node in wanted}
-    refused = bool(batches.refused) or not batches.batches
-    decision = None if refused else leases.required(gatekeeper.decide(batches.batches[0]))
-    click.echo(rehearsal(batches, words, drain=how.drain))
-    if decision is None:
-        return EXIT["refused"]
-    click.echo(f"\n{report.render(decision, colour=colours(), width=columns())}")
-    return GATE_EXIT[decision.decision]

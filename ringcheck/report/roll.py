@@ -10,6 +10,7 @@ from ringcheck.core.client_errors import in_words
 from ringcheck.core.words import counted, listed
 from ringcheck.errors import cut, printable
 from ringcheck.report.plan import batches
+from ringcheck.report.terminal import fitted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ class Report:
         failed: nodes whose restart failed, and why; their leases are kept.
         in_hand: nodes whose restart was begun and whose state is not known; their leases are kept.
         left: nodes that were not touched.
+        remedy: as of `Halt`.
         seconds: duration of the whole run.
     """
 
@@ -39,6 +41,7 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
     in_hand: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    remedy: str = ""
     seconds: float = 0.0
 
 
@@ -125,18 +128,22 @@ def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
     if report.left:
         yield f"  not touched: {listed(report.left)}"
     if report.outcome != "done":
-        yield f"The same command with --resume goes on (journal {journal})."
+        remedy = f" {report.remedy}" if report.remedy else ""
+        yield f"The same command with --resume goes on{remedy} (journal {journal})."
 
 
-def rehearsal(plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> str:
+def rehearsal(
+    plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool, width: int | None = None
+) -> str:
     """What a run would do: each batch, and the commands for each of its nodes.
 
     Args:
         plan: the batches.
         words: by node its commands, each as a list of words.
         drain: whether a node is drained first.
+        width: columns of the terminal; None for a file or a pipe, whose lines are not broken.
     """
-    return "\n".join(map(printable, _rehearsal(plan, words, drain=drain)))
+    return fitted(map(plain, _rehearsal(plan, words, drain=drain)), width)
 
 
 def _rehearsal(plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drain: bool) -> Iterator[str]:
@@ -151,6 +158,11 @@ def _rehearsal(plan: Plan, words: Mapping[str, Sequence[Sequence[str]]], *, drai
             yield from (f"  {node} {shlex.join(command)}" for command in words[node])
     for refusal in plan.refused:
         yield f"REFUSED {refusal.node}: {refusal.reasons[0].summary}"
+
+
+def refusal(cluster: str, why: str, *, width: int | None = None) -> str:
+    """Why a run would end before it takes a lease; `width` as for `rehearsal`."""
+    return fitted([plain(f"REFUSED {cluster}: {why}")], width)
 
 
 def duration(seconds: float) -> str:

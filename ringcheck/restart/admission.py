@@ -95,8 +95,7 @@ class Admission:
             raise NotNow(str(error)) from None
         batch = self._planned(seen, left, others)
         _raise_unless_safe(self._decide(seen, batch, others))
-        tasks = [self._task(seen, address) for address in batch]
-        self._find_clients(tasks)
+        tasks = self.tasks(seen, batch)
         if self._confirm(tasks):
             return []
         self.lease(tasks)
@@ -147,6 +146,17 @@ class Admission:
             self._recorded[event] = content
             self.context.record(event, **fields)
 
+    def tasks(self, seen: Snapshot, batch: Sequence[str]) -> list[RestartTask]:
+        """The tasks of a batch, after all checks of its nodes that come before their lease.
+
+        Raises:
+            NotNow: if a node can't be reached, because another run restarts it.
+            Halt: if a node can't be reached otherwise, or too little is known about it.
+        """
+        tasks = [self._task(seen, address) for address in batch]
+        self._find_clients(tasks)
+        return tasks
+
     def _task(self, seen: Snapshot, address: str) -> RestartTask:
         """The state of a node before it is touched, and the arguments of its commands.
 
@@ -168,9 +178,9 @@ class Admission:
             started = None
         return RestartTask(node=node, target=RestartedNode(address, node.host_id, started_at=started), words=words)
 
-    def _unreachable(self, address: str, why: str) -> Exception:
+    def _unreachable(self, address: str, why: str, remedy: str = "") -> Exception:
         """A refusal because of a node that can't be reached; if another run restarts that node, it is for now only."""
-        return NotNow(why) if self._leased_to_others(address) else Halt("refused", why)
+        return NotNow(why) if self._leased_to_others(address) else Halt("refused", why, remedy)
 
     def _leased_to_others(self, address: str) -> bool:
         """Whether another run holds a lease on one of the nodes, perhaps taken since the poll."""
@@ -193,7 +203,7 @@ class Admission:
             if where and task.node.native_transport_running and not environment.answers_cql(*where):
                 text = f"the CQL port {where[0]}:{where[1]} of {task.node.address} can't be reached from here"
                 why = f"{text}: name the port with --cql-port, or skip the check with --no-cql"
-                raise self._unreachable(task.node.address, why)
+                raise self._unreachable(task.node.address, why, "with --cql-port PORT or --no-cql added")
             task.target = replace(task.target, client=where)
 
     # The lease
@@ -289,7 +299,8 @@ def _raise_if_refused(made: Plan) -> None:
         for reason in refusal.reasons:
             if reason.kind.takes:  # a plan is made for the ring with all nodes up
                 nodes = listed([other.node for other in made.refused])
-                raise Halt("refused", f"{nodes} can never be stopped safely: {reason.summary}")
+                why = f"{nodes} can never be stopped safely: {reason.summary}"
+                raise Halt("refused", why, "once that has changed")
     if made.refused and made.refused[0].reasons:
         first = made.refused[0].reasons[0]
         raise NotNow(first.summary, _cause(first))

@@ -154,8 +154,14 @@ class RestartTask:
 
 
 class Halt(Exception):  # noqa: N818 - the end of a run is not always an error
-    """The run ends here, with this outcome and this reason."""
+    """The run ends here, with this outcome and this reason.
 
-    def __init__(self, outcome: RollOutcome, why: str) -> None:
+    Attributes:
+        remedy: the end of "the same command with --resume goes on ...": what must change, or else the resumed run ends
+            for the same reason. Empty if nothing must.
+    """
+
+    def __init__(self, outcome: RollOutcome, why: str, remedy: str = "") -> None:
         super().__init__(why)
         self.outcome = outcome
+        self.remedy = remedy

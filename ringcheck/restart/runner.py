@@ -161,7 +161,7 @@ class Runner:
             while report.left:
                 self._next_batch()
         except Halt as halt:
-            report.outcome, report.why = halt.outcome, str(halt)
+            report.outcome, report.why, report.remedy = halt.outcome, str(halt), halt.remedy
         except RingcheckError as error:
             report.outcome, report.why = "doubt", str(error)
         self._admission.release_untouched()

@@ -100,14 +100,57 @@ def test_a_roll_reads_the_levels_in_use_before_each_batch(tmp_path: Path, capsys
 def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It shows batches, commands and the gate's decision, and touches no node, journal or lease."""
     with served(tmp_path) as (_, server, config):
-        assert run(roll(config, "--exec", "ssh {address} restart", "--dry-run")) == 0
+        assert run(roll(config, "--exec", "echo {address} restart", "--dry-run")) == 0
         assert server.url
     out = capsys.readouterr().out
     assert "WOULD RESTART 3 nodes of embedded in 3 batches (fewest: proven)" in out
-    assert "  127.0.1.1 ssh 127.0.1.1 restart\n" in out
+    assert "  127.0.1.1 echo 127.0.1.1 restart\n" in out
     assert "SAFE embedded: 127.0.1.1 may stop now" in out
     assert not (tmp_path / "j").exists()
     assert not (tmp_path / "leases.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_reaches_no_cql_port_names_the_command_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command would be refused again; a dry run shows the refusal before a journal is begun."""
+    with served(tmp_path) as (_, server, config):
+        words = roll(config, "--exec", script(tmp_path, server))
+        words.remove("--no-cql")
+        words += ["--cql-port", "1"]
+        why = "the CQL port 127.0.1.1:1 of 127.0.1.1 can't be reached from here: name the port with --cql-port"
+        assert run([*words, "--dry-run"]) == 2
+        out = capsys.readouterr().out
+        assert "SAFE embedded: 127.0.1.1 may stop now" in out
+        assert f"\nREFUSED embedded: {why}, or skip the check with --no-cql\n" in out
+        assert not (tmp_path / "j").exists()
+        assert run(words) == 2
+        out = capsys.readouterr().out
+        assert f"because {why}" in out
+        last = "The same command with --resume goes on with --cql-port PORT or --no-cql added"
+        assert out.endswith(f"\n{last} (journal {tmp_path / 'j'}).\n")
+        assert run([*words, "--resume", "--no-cql"]) == 0
+        assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
+
+
+@pytest.mark.slow
+def test_a_dry_run_reads_the_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused where a run is, and with --resume it shows the nodes that are left."""
+    with served(tmp_path) as (_, server, config):
+        command = ["--exec", script(tmp_path, server, status=9)]
+        assert run(roll(config, *command, "--dry-run", "--resume")) == 3
+        assert capsys.readouterr().err == f"UNKNOWN - {tmp_path / 'j'} has no roll to resume\n"
+        assert not (tmp_path / "j").exists()
+        assert run(roll(config, *command)) == 2
+        journal = events(config)
+        assert run(roll(config, *command, "--dry-run")) == 3
+        assert "has an unfinished roll of embedded" in capsys.readouterr().err
+        # Until the peers see the node up that has restarted, the gate refuses the others.
+        until(lambda: run(roll(config, *command, "--dry-run", "--resume")) == 0)
+        assert "WOULD RESTART 2 nodes of embedded in 2 batches" in capsys.readouterr().out
+        assert run(roll(config, *command, "--dry-run", "--resume", "127.0.1.1")) == 0
+        assert events(config) == journal
 
 
 @pytest.mark.slow
@@ -147,6 +190,7 @@ WRONG = [
     (["--exec", "a {address}", "--dc", "dc9", "127.0.1.1"], "datacenter dc9 has no nodes (did you mean dc1?)"),
     (["--exec", "a {address}", "--dc", "dc9", "--rack", "r1"], "datacenter dc9 has no nodes (did you mean dc1?)"),
     (["--exec", "/no/such/program {address}"], "/no/such/program can't be run: there is no such program"),
+    (["--exec", "/no/such/program {address}", "--dry-run"], "/no/such/program can't be run: there is no such program"),
     (["--stop-exec", "true {address}", "--start-exec", "a {address}"], "a can't be run: there is no such program"),
     (["--exec", "a {address}", "--allow", "everything"], "there is no reason 'everything'"),
 ]

@@ -190,6 +190,7 @@ def test_an_unreachable_cql_port_ends_the_run_before_any_stop(tmp_path: Path) ->
         report = stage.roll()
         assert (report.outcome, stage.environment.commands) == ("refused", [])
         assert report.why.endswith("name the port with --cql-port, or skip the check with --no-cql")
+        assert report.remedy == "with --cql-port PORT or --no-cql added"
 
 
 def test_a_gate_that_stays_closed_ends_the_run(tmp_path: Path) -> None:
@@ -228,6 +229,7 @@ def test_a_stop_that_can_never_be_safe_is_refused_at_once(tmp_path: Path) -> Non
         report = stage.roll(wait=60.0)
         assert (report.outcome, stage.environment.commands) == ("refused", [])
         assert "can never be stopped safely" in report.why
+        assert report.remedy == "once that has changed"
 
 
 @pytest.mark.slow
