@@ -66,9 +66,9 @@ for it.
 
 ## Errors
 
-An error is one line, and exit code 3. If the next step is known, the line ends with it, and names the page that
-explains it. `check`, `health` and `what-if` print the error on standard output, as the verdict UNKNOWN. All other
-commands print it on standard error, so `> FILE` receives an answer or nothing.
+An error is one line, broken only at the width of a terminal, and exit code 3. If the next step is known, the line ends
+with it, and names the page that explains it. `check`, `health` and `what-if` print the error on standard output, as the
+verdict UNKNOWN. All other commands print it on standard error, so `> FILE` receives an answer or nothing.
 
 With `--format json`, standard output also receives a `ringcheck/error/1` document, so a program always reads a
 document; `schema` states which one:

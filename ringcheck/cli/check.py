@@ -12,7 +12,7 @@ import click
 from ringcheck import __version__, deadline
 from ringcheck.cli.options import ClusterCommand, Seconds, Whole, format_option, level, target_options
 from ringcheck.cli.target import ChosenCluster
-from ringcheck.cli.terminal import colours, columns
+from ringcheck.cli.terminal import colours, columns, say
 from ringcheck.errors import RingcheckError, SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -281,4 +281,4 @@ def _complain(problem: str | None, *, aside: bool = False) -> None:
     if problem:
         from ringcheck.report import nagios
 
-        click.echo(f"Sensu was not notified: {nagios.plain(problem)}", err=aside)
+        say(f"Sensu was not notified: {nagios.plain(problem)}", err=aside)

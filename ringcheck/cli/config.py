@@ -9,6 +9,7 @@ import click
 
 from ringcheck.cli.options import format_option
 from ringcheck.cli.target import DEFAULT_CONFIG, require_config
+from ringcheck.cli.terminal import say
 from ringcheck.config import ConfigErrors, load, schema
 from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError, one_line, printable
@@ -39,16 +40,16 @@ def check(path: str, files: tuple[str, ...]) -> int:
 
 def _checked(file: str) -> bool:
     if not os.path.lexists(file):
-        click.echo(f"{printable(file) or repr(file)}: there is no such file; `ringcheck init` writes a first one")
+        say(f"{printable(file) or repr(file)}: there is no such file; `ringcheck init` writes a first one")
         return False
     try:
         loaded = load(file)
     except ConfigErrors as error:
-        click.echo("\n".join(map(one_line, error.errors)))
+        say("\n".join(map(one_line, error.errors)))
         return False
     for warning in loaded.warnings:
-        click.echo(f"{one_line(warning)} (warning)")
-    click.echo(f"{file}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
+        say(f"{one_line(warning)} (warning)")
+    say(f"{file}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
     return True
 
 
@@ -81,7 +82,7 @@ def show(path: str, file: str | None, cluster: str | None, format_: str) -> None
         click.echo(json.dumps(values, indent=2))
         return
     for key, value, origin in lines:
-        click.echo(printable(f"{key}: {value}  # {origin}"))
+        say(printable(f"{key}: {value}  # {origin}"))
 
 
 def _of(cluster: str | None, key: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ringcheck.cli.gate import EXIT as GATE_EXIT
-from ringcheck.cli.terminal import colours, columns
+from ringcheck.cli.terminal import colours, columns, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class DryRun:
         from ringcheck.report.roll import rehearsal
 
         if not wanted:
-            click.echo(f"WOULD RESTART no other node of {seen.cluster}: --resume finishes those that were begun")
+            say(f"WOULD RESTART no other node of {seen.cluster}: --resume finishes those that were begun")
             return 0
         leases = self.cluster.leases(seen)
         others = [holder for holder in leases.holders if holder.owner != self.owner]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from ringcheck.cli.terminal import say
 from ringcheck.errors import (
     ConfigError,
     DataError,
@@ -193,7 +194,7 @@ def complain(problem: Problem, call: Call, code: int = UNKNOWN) -> int:
         if call.json:
             click.echo(document(problem, call, code))
         if call.command in VERDICTS and not call.json:
-            click.echo(text)
+            say(text)
         elif call.command != PLUGIN:  # health and what-if too, beside their document
             _aside(text)
     except OSError as error:  # often the very error that the line is about
@@ -204,7 +205,7 @@ def complain(problem: Problem, call: Call, code: int = UNKNOWN) -> int:
 def _aside(text: str) -> None:
     """Print on standard error; if it is closed, the exit code is all that is reported."""
     with suppress(OSError):
-        click.echo(text, err=True)
+        say(text, err=True)
 
 
 def document(problem: Problem, call: Call, code: int = UNKNOWN) -> str:

@@ -13,6 +13,7 @@ import click
 
 from ringcheck.cli.options import ClusterCommand, Whole, format_option, target_options
 from ringcheck.cli.target import DEFAULT_CONFIG, require_config
+from ringcheck.cli.terminal import say
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def history(  # noqa: PLR0913, PLR0917 - one argument an option
     if format_ == "json":
         click.echo(json.dumps(history_document(cluster, entries, newest.cursor), indent=2))
     else:
-        click.echo(render(cluster, entries, more=newest.cursor is not None))
+        say(render(cluster, entries, more=newest.cursor is not None))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import ClusterCommand, file_name, level, target_options
+from ringcheck.cli.terminal import say
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def init(
         click.echo(first.text(), nl=False)
         return 0
     for hint in _write(Path(output), first.text()):
-        click.echo(f"{hint} (warning)")
+        say(f"{hint} (warning)")
     levels = f"critical {pages or AUTO}, warning {first.warning or AUTO}"
-    click.echo(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; {levels}")
-    click.echo(f"next: ringcheck health -C {output}")
+    say(f"{output}: cluster {first.name}, {len(seen.nodes)} nodes; {levels}")
+    say(f"next: ringcheck health -C {output}")
     return 0
 
 
@@ -157,7 +158,7 @@ def _asked(seen: Snapshot) -> str:
     """The level that clients use: asked at a terminal, otherwise the one that most clients use."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return CLIENTS
-    click.echo(f"{seen.cluster}: {len(seen.nodes)} nodes in {', '.join(seen.datacenters)}")
+    say(f"{seen.cluster}: {len(seen.nodes)} nodes in {', '.join(seen.datacenters)}")
     question = (
         f"At which consistency level do your clients read and write? ({AUTO}: follow the queries that the nodes count)"
     )

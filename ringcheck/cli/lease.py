@@ -14,7 +14,7 @@ import click
 from ringcheck.cli.gate import EXIT, gate_options, stable_option, wait_option
 from ringcheck.cli.node_names import resolve, resolve_among
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, format_option, target_options
-from ringcheck.cli.terminal import colours, columns
+from ringcheck.cli.terminal import colours, columns, say
 from ringcheck.errors import DataError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def acquire(  # noqa: PLR0913, PLR0917 - one argument an option
             if error.decision is None or not error.unsafe:
                 raise
             decision = error.decision
-            click.echo(one_line(str(error), 900), err=True)
+            say(one_line(str(error), 900), err=True)
         described = store.describe()
     _show(decision, request, described, format_)
     return EXIT[decision.decision]
@@ -251,7 +251,10 @@ def _refuse(decision: Decision, error: HeldError, format_: str) -> int:
     from ringcheck.documents.decision import decision_document
 
     document = json.dumps(decision_document(decision), indent=2)
-    click.echo(document if format_ == "json" else one_line(f"UNSAFE {decision.snapshot.cluster}: {error}"))
+    if format_ == "json":
+        click.echo(document)
+    else:
+        say(one_line(f"UNSAFE {decision.snapshot.cluster}: {error}"))
     return REFUSED
 
 
@@ -266,7 +269,7 @@ def _show(decision: Decision, request: _Request, store: str, format_: str) -> No
     click.echo(report.render(decision, colour=colours(), width=columns()))
     if decision.decision == "safe":
         leases = f"Leases of {request.owner} on {', '.join(decision.candidates)} in {store}"
-        click.echo(f"\n{leases}: give them back with `ringcheck lease release {repeated(release)}`")
+        say(f"\n{leases}: give them back with `ringcheck lease release {repeated(release)}`")
 
 
 # Release and break
@@ -294,15 +297,15 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
         away = [] if force else _away(cluster.snapshot(), leases)
         if away:
             problems = one_line(f"{name}: {'; '.join(away)}", 900)
-            click.echo(f"REFUSED {problems}; nothing is released (--force releases without this check)")
+            say(f"REFUSED {problems}; nothing is released (--force releases without this check)")
             return REFUSED
         try:
             store.remove(set(addresses), owner or whoami())
         except HeldError as error:
             problem = one_line(f"{name}: {error}", 900)
-            click.echo(f"REFUSED {problem}; name that owner with --owner, or use `ringcheck lease break`")
+            say(f"REFUSED {problem}; name that owner with --owner, or use `ringcheck lease break`")
             return REFUSED
-    click.echo(printable(f"{name}: released {', '.join(addresses)}"))
+    say(printable(f"{name}: released {', '.join(addresses)}"))
     return 0
 
 
@@ -335,7 +338,7 @@ def break_(target: Target, node: str, reason: str) -> int:
         raise UsageError("--reason is empty: state why the lease is broken")
     with _store(target.choose()) as (store, name):
         taken = store.take_away(_lease_of(node, store.holders()).node, whoami(), reason)
-    click.echo(one_line(f"{name}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}"))
+    say(one_line(f"{name}: {taken.node} is no longer under the lease of {taken.owner} since {taken.since}"))
     return 0
 
 

@@ -17,6 +17,7 @@ from ringcheck.cli.dry_run import REFUSED, DryRun
 from ringcheck.cli.gate import gate_options
 from ringcheck.cli.node_names import members
 from ringcheck.cli.options import EVERY_KEYSPACE, NO_RECORDING, ClusterCommand, Seconds, Whole, target_options
+from ringcheck.cli.terminal import broken, columns, say
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
             report = run.run(poll, wanted, options)
     from ringcheck.report.roll import final
 
-    click.echo(final(seen.cluster, report, str(journal.path)))
+    say(final(seen.cluster, report, str(journal.path)))
     return EXIT[report.outcome]
 
 
@@ -383,7 +384,7 @@ def _interrupts() -> Iterator[Callable[[], int]]:
     def note(number: int, _: object) -> None:
         came.append(number)
         text = "finishing the current batch; interrupt again to abort" if len(came) == 1 else "aborting"
-        click.echo(f"{signal.Signals(number).name}: {text}", err=True)
+        say(f"{signal.Signals(number).name}: {text}", err=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -422,17 +423,17 @@ def _recorded(journal: Journal, nodes: int, done: int, *, bar: bool) -> Iterator
 def _shown(nodes: int, done: int, *, bar: bool) -> Iterator[Callable[[str | None, bool], None]]:
     """A function that prints a line; at a terminal, with a bar below that shows how many nodes are back."""
     if not bar or not sys.stdout.isatty():
-        yield lambda text, _: click.echo(text) if text else None
+        yield lambda text, _: say(text) if text else None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("restarted"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True) as progress:
+    parts = (TextColumn("restarted"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*parts, transient=True) as progress:
         task = progress.add_task("", total=nodes, completed=done)
 
         def show(text: str | None, back: bool) -> None:  # noqa: FBT001 - a fact
             if text:
-                progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                progress.console.print(broken(text, columns()), markup=False, highlight=False, soft_wrap=True)
             if back:
                 progress.advance(task)
 

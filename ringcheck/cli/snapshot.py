@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ringcheck.cli.options import ClusterCommand, file_name, target_options
+from ringcheck.cli.terminal import say
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def snapshot(target: Target, output: str) -> int:
         return 0
     _write(Path(output), document)
     rings = f"{len(seen.rings)} rings" if len(seen.rings) != 1 else "1 ring"
-    click.echo(f"{output}: {len(seen.nodes)} nodes, {len(seen.views)} views, {rings}")
+    say(f"{output}: {len(seen.nodes)} nodes, {len(seen.views)} views, {rings}")
     return 0
 
 

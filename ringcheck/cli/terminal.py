@@ -1,9 +1,11 @@
-"""What standard output can show: its signs, colours and width."""
+"""What standard output and standard error can show: signs, colours and width; and sentences in that width."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+import click
 
 from ringcheck import deadline
 
@@ -31,8 +33,37 @@ def colours() -> bool:
 
 def columns() -> int | None:
     """The width of the terminal; None if the output is no terminal, where scripts need whole lines."""
-    import shutil
-
     if not is_terminal():
         return None
-    return max(NARROWEST, shutil.get_terminal_size((deadline.columns() or 80, 24)).columns)
+    return _width(deadline.columns())
+
+
+def error_columns() -> int | None:
+    """The width of the terminal that standard error goes to; None if it goes elsewhere."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    try:
+        return _width(os.get_terminal_size(sys.stderr.fileno()).columns)
+    except (OSError, ValueError):
+        return _width(None)
+
+
+def _width(seen: int | None) -> int:
+    """The width to use for a terminal: that of COLUMNS or of standard output, or else the one that was seen."""
+    import shutil
+
+    return max(NARROWEST, shutil.get_terminal_size((seen or 80, 24)).columns)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines, on standard error if `err`; at a terminal, lines are broken at its width."""
+    click.echo(broken(text, error_columns() if err else columns()), err=err)
+
+
+def broken(text: str, width: int | None) -> str:
+    """Lines, broken at a width; None: they are left as they are."""
+    if width is None:
+        return text
+    from ringcheck.report.terminal import fitted, plain
+
+    return fitted(map(plain, text.split("\n")), width)

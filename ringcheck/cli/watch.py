@@ -24,7 +24,7 @@ import click
 
 from ringcheck.cli.failure import problem_of
 from ringcheck.cli.options import ClusterCommand, Seconds, Whole, level, target_options
-from ringcheck.cli.terminal import colours, shows
+from ringcheck.cli.terminal import colours, columns, say, shows
 from ringcheck.errors import RingcheckError, UsageError, one_line, printable
 
 if TYPE_CHECKING:
@@ -132,9 +132,9 @@ def _report(cluster: ChosenCluster, poll: Callable[[], Snapshot], question: Ques
     except UsageError:
         raise
     except RingcheckError as error:
-        click.echo(f"UNKNOWN - {one_line(problem_of(error).line)}{f' (last seen: {seen})' if seen else ''}")
+        say(f"UNKNOWN - {one_line(problem_of(error).line)}{f' (last seen: {seen})' if seen else ''}")
         return UNKNOWN, seen
-    click.echo(text.render(verdict, colour=colours()))
+    click.echo(text.render(verdict, colour=colours(), width=columns()))
     return verdict.severity.exit_code, verdict.snapshot.taken_at
 
 
@@ -335,11 +335,11 @@ class _Screen:
         verdict, error = self.session.verdict, self.session.error
         old = is_old(self.session, replace(self._frame, now=datetime.now(UTC)))
         if verdict is None:
-            click.echo(f"UNKNOWN - {one_line(error or 'nothing was seen')}")
+            say(f"UNKNOWN - {one_line(error or 'nothing was seen')}")
             return UNKNOWN
         summary = printable(f"{verdict.severity.name} {verdict.snapshot.cluster}: {verdict.summary}")
         why = f"UNKNOWN - {one_line(error or 'old data')}; was " if old else ""
-        click.echo(f"{why}{summary}; {verdict.snapshot.taken_at}")
+        say(f"{why}{summary}; {verdict.snapshot.taken_at}")
         return UNKNOWN if old else verdict.severity.exit_code
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -218,6 +222,26 @@ def test_an_unknown_observer_is_an_error(tmp_path: Path, capsys: pytest.CaptureF
     assert run(["health", "--from", recorded(tmp_path), "--view", "10.9.9.9"]) == 3
     known = "10.0.0.1, 10.0.0.2, 10.0.0.3"
     assert capsys.readouterr().out == f"UNKNOWN - there is no view of 10.9.9.9 (known: {known})\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stream", "command"), [("stderr", "preflight"), ("stdout", "health")])
+def test_at_a_terminal_an_error_is_broken_at_its_width(stream: str, command: str, tmp_path: Path) -> None:
+    """A list of thirty reasons is longer than any terminal is wide; in a pipe the error stays one line."""
+    long = ["--allow", "foo", "10.0.0.1"] if command == "preflight" else ["--level", "5"]
+    line = [sys.executable, "-m", "ringcheck", command, "--from", recorded(tmp_path), *long]
+    piped = subprocess.run(line, capture_output=True, text=True, check=False)
+    whole = piped.stdout or piped.stderr
+    assert (piped.returncode, whole.count("\n")) == (3, 1)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 70, 0, 0))
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: theirs}
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "wb", buffering=0):
+        assert subprocess.run(line, **streams, env=env, check=False).returncode == 3  # type: ignore[call-overload]
+        rows = screen.read(65536).decode().splitlines()
+    assert (len(rows) > 1, max(map(len, rows)) <= 70) == (True, True)
+    assert " ".join(" ".join(rows).split()) == whole.strip()
 
 
 def test_a_crash_is_unknown(

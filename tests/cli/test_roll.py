@@ -110,6 +110,17 @@ def test_a_dry_run_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "leases.json").exists()
 
 
+@pytest.mark.usefixtures("eighty_columns")
+def test_a_dry_run_is_broken_at_the_width_of_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands are long, and a row that continues one is indented."""
+    with served(tmp_path) as (_, _, config):
+        words = "sudo systemctl restart cassandra " * 3
+        assert run(roll(config, "--exec", f"echo {{address}} {words}", "--dry-run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "    restart cassandra sudo systemctl restart cassandra" in lines
+
+
 @pytest.mark.slow
 def test_a_run_that_reaches_no_cql_port_names_the_command_that_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -80,6 +80,11 @@ class Terminal:
     def plain(self) -> str:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text)
 
+    @property
+    def sentence(self) -> str:
+        """The text as one line: long lines are broken at the width of the terminal."""
+        return " ".join(self.plain.split())
+
     def press(self, keys: str) -> None:
         os.write(self.ours, keys.encode())
 
@@ -139,7 +144,7 @@ def test_the_terminal_is_restored(way: str | signal.Signals, code: int, tmp_path
         tty.press(way) if isinstance(way, str) else tty.process.send_signal(way)
         assert tty.end() == code
         assert tty.restored
-        assert tty.plain.rstrip().endswith("to an outage of blog at LOCAL_QUORUM; 2026-01-01T00:00:00Z")
+        assert tty.sentence.endswith("to an outage of blog at LOCAL_QUORUM; 2026-01-01T00:00:00Z")
 
 
 CRASH = """
@@ -157,7 +162,7 @@ def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
     with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as tty:
         assert tty.end() == 3
         assert tty.restored
-        assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in tty.plain
+        assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in tty.sentence
 
 
 @pytest.mark.slow
@@ -177,7 +182,7 @@ def test_changes_and_errors_are_shown(tmp_path: Path) -> None:
         tty.press("q")
         assert tty.end() == 3
         assert "UNKNOWN - " in tty.plain
-        assert "; was OK blogs" in tty.plain
+        assert "; was OK blogs" in tty.sentence
 
 
 @pytest.mark.slow
@@ -341,4 +346,4 @@ def test_a_file_that_never_existed_ends_the_screen(tmp_path: Path) -> None:
         assert tty.end() == 3
         assert tty.restored
         assert "UNKNOWN - " in tty.plain
-        assert tty.plain.rstrip().endswith("none.json can't be read: No such file or directory")
+        assert tty.sentence.endswith("none.json can't be read: No such file or directory")
