@@ -269,10 +269,14 @@ def _unjudged(snapshot: Snapshot, keyspaces: Sequence[KeyspaceVerdict], question
 
 
 def _unmatched(scope: Scope) -> Iterator[Finding]:
-    """Patterns of rules that match no keyspace, each with a similar name that no rule has."""
+    """Patterns of rules that match no keyspace, each with a similar name that no rule has.
+
+    A keyspace that could not be read is the subject of a problem.
+    """
     names = [name for ring in scope.snapshot.rings for name in ring.keyspaces]
+    unread = [problem.subject for problem in scope.snapshot.problems]
     patterns = dict.fromkeys(pattern for rule in scope.policy.rules for pattern in rule.keyspaces if pattern != "*")
-    matches = {pattern: {name for name in names if fnmatchcase(name, pattern)} for pattern in patterns}
+    matches = {pattern: {name for name in (*names, *unread) if fnmatchcase(name, pattern)} for pattern in patterns}
     unnamed = sorted(set(names).difference(*matches.values()))
     for pattern in patterns if names else ():
         if not matches[pattern]:

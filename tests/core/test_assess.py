@@ -311,7 +311,12 @@ def test_a_rule_that_matches_no_keyspace_is_a_note(patterns: tuple[str, ...], te
     policy = Policy(tuple(Rule(keyspaces=(pattern,), critical=Threshold(Level.QUORUM)) for pattern in patterns))
     verdict = assess(healthy(), policy)
     assert (verdict.severity, findings(verdict).get("rule_unmatched", [])) == (Severity.OK, texts)
-    for silent in (assess(healthy(), policy, Question(keyspaces=("orders",))), assess(snapshot(THREE), policy)):
+    unread = [Problem("ring_unreadable", name, "its ring can't be read") for name in patterns]
+    for silent in (
+        assess(healthy(), policy, Question(keyspaces=("orders",))),
+        assess(snapshot(THREE), policy),
+        assess(replace(healthy(), problems=tuple(unread)), policy),
+    ):
         assert "rule_unmatched" not in findings(silent)
 
 
