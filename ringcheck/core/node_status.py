@@ -26,7 +26,10 @@ ASKED = 64  # nodes that the gate is asked about one by one, although others are
 
 
 class StopAnswer(NamedTuple):
-    """Whether a node may restart now, alone; the reason is the first one that blocks, None for `safe`."""
+    """Whether a node may restart now, alone.
+
+    The reason is the first one that blocks. For `safe` it is the note about the lease on the node, or None.
+    """
 
     decision: DecisionWord
     reason: Reason | None = None
@@ -128,10 +131,18 @@ def stop_answers(keeper: Gatekeeper, addresses: Collection[str]) -> dict[str, St
     The nodes that may stop are found in one pass. For a node whose stop takes nothing, the reasons that keep every node
     from stopping are the answer. About the others the gate is asked one by one, but only about the first `ASKED` if
     they are many: then a node gets the reason of another one whose stop breaks the same, which its summary names.
+    A node that may stop but is under a lease has the note about that.
     """
     safe = keeper.safe_nodes()
     refused = _Refused(keeper)
-    return {address: StopAnswer("safe") if address in safe else refused.answer(address) for address in addresses}
+    return {address: _safe(keeper, address) if address in safe else refused.answer(address) for address in addresses}
+
+
+def _safe(keeper: Gatekeeper, address: str) -> StopAnswer:
+    if all(holder.node != address for holder in keeper.holders):
+        return StopAnswer("safe")
+    notes = keeper.decide([address]).reasons
+    return StopAnswer("safe", next((one for one in notes if one.code == "lease_held" and one.subject == address), None))
 
 
 class _Refused:

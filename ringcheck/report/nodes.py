@@ -242,8 +242,8 @@ def _seen(shown: Iterable[NodeStatus]) -> Iterator[Line]:
             yield _plain(f"{status.node.address}: {'; '.join(parts)}")
 
 
-def _stops(statuses: Iterable[NodeStatus]) -> Iterator[Line]:
-    """Why nodes may not stop, grouped by the first reason of each."""
+def _stops(statuses: Sequence[NodeStatus]) -> Iterator[Line]:
+    """Why nodes may not stop, grouped by the first reason of each; then whose lease is on those that may."""
     refused = [status for status in statuses if status.stop and status.stop.decision != "safe"]
     groups: dict[tuple[str, str], list[NodeStatus]] = {}
     for status in refused:
@@ -254,6 +254,9 @@ def _stops(statuses: Iterable[NodeStatus]) -> Iterator[Line]:
         answer = f"{_named(group)} must not stop now" if known else f"Not known whether {_named(group)} may stop"
         yield _plain(f"{answer} ({code})")
         yield from _because(group)
+    for status in statuses:
+        if status.stop and status.stop.decision == "safe" and status.stop.reason:
+            yield _plain(status.stop.reason.summary)
 
 
 def _named(group: Sequence[NodeStatus]) -> str:

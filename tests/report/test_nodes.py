@@ -10,6 +10,7 @@ import pytest
 
 from ringcheck.core.assess import Question, assess
 from ringcheck.core.gate import Gate, Gatekeeper
+from ringcheck.core.maintenance import Holder
 from ringcheck.core.node_status import NodeStatus, StopAnswer, statuses, stop_answers
 from ringcheck.core.policy import Policy
 from ringcheck.core.reasons import reason
@@ -225,3 +226,15 @@ def test_stop_is_what_the_gate_decides(down: list[str], gate: Gate) -> None:
         decision = keeper.decide([address])
         assert (answers[address].decision == "safe") is (decision.decision == "safe")
         assert (answers[address].reason is None) is (decision.decision == "safe")
+
+
+def test_a_lease_on_a_node_that_may_stop_is_named() -> None:
+    """Somebody else may be restarting it; the answer stays that of preflight."""
+    seen = article.snapshot()
+    holder = Holder(node=ONE, owner="bob", purpose="kernel", since="2026-01-01T00:00:00Z")
+    keeper = Gatekeeper(seen, Policy(), Gate(accept=("blog_1",)), [holder])
+    shown = statuses(assess(seen, Policy(), Question()), stop_answers(keeper, article.ADDRESSES))
+    text = f"{ONE} is under the restart lease of bob: only its owner may stop it"
+    assert text in render(NodesTable(verdict=assess(seen, Policy(), Question()), statuses=shown, total=3)).splitlines()
+    [stop] = [item["stop"] for item in nodes_document(seen, shown)["nodes"] if item["address"] == ONE]
+    assert (stop["decision"], stop["code"], stop["summary"]) == ("safe", "lease_held", text)
