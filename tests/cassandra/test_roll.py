@@ -26,6 +26,7 @@ from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessa
 from cassandra.query import SimpleStatement
 
 from tests.cassandra.cluster import wait_until
+from tests.cassandra.launch import release_key
 from tests.cassandra.load import (
     BROKEN,
     CLIENTS,
@@ -234,7 +235,7 @@ def configured(cluster: RealCluster, directory: Path) -> dict[str, Any]:
         "authenticates": False,  # releases before 3.4 do not report it
     }
     node = cluster.node(1)
-    if tuple(map(int, node.release.split("."))) < (3, 11, 11):  # releases before 3.11.11 do not report it
+    if release_key(node.release) < (3, 11):  # releases before 3.11.11 do not report it
         found["replication"] = {KEYSPACE: {"class": "NetworkTopologyStrategy", node.datacenter: 3}}
     return found
 
