@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from ringcheck.agent.questions import policy_for
 from ringcheck.core.actions import NAMES, counted, newcomer_of
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import Gatekeeper
+from ringcheck.core.gate import Gatekeeper, with_leases
 from ringcheck.core.readings import confirmed
 from ringcheck.documents.fields import address
 from ringcheck.errors import DataError, UsageError
@@ -210,7 +210,8 @@ def _decision(reading: Reading, seen: Snapshot, cluster: Cluster, wish: Wish) ->
     holders = counted(leases.holders, nodes, wish.action)
     policy, recorded = policy_for(reading, cluster), is_recorded(cluster)
     gatekeeper = Gatekeeper(seen, policy, wish.gate, holders, recorded=recorded)
-    return leases.required(gatekeeper.decide(nodes, wish.action, wish.newcomer))
+    decision = gatekeeper.decide(nodes, wish.action, wish.newcomer)
+    return leases.required(with_leases(decision, leases.holders))
 
 
 def _leases(reading: Reading, cluster: Cluster) -> tuple[Holder, ...]:

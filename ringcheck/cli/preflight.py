@@ -145,11 +145,12 @@ class Readings:
         return self.cluster.recorded
 
     def _decision(self, seen: Snapshot) -> Decision:
-        from ringcheck.core.gate import Gatekeeper
+        from ringcheck.core.gate import Gatekeeper, with_leases
         from ringcheck.leases.grant import PlacedLeases
 
         candidates = self.choose(seen)
         leases = self.cluster.leases(seen) if self.holders is None else PlacedLeases(tuple(self.holders))
         holders = counted(leases.holders, candidates, self.action)
         keeper = Gatekeeper(seen, self.cluster.policy(seen), self.gate, holders, recorded=self._recorded)
-        return leases.required(keeper.decide(candidates, self.action, self.newcomer))
+        decision = keeper.decide(candidates, self.action, self.newcomer)
+        return leases.required(with_leases(decision, leases.holders))

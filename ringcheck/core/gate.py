@@ -43,7 +43,7 @@ from ringcheck.core.decommission import decommission_reasons
 from ringcheck.core.evidence import evidence_of
 from ringcheck.core.health import ring_state
 from ringcheck.core.losses import groups_of, loss_of, lost, lost_before, lost_by_the_stop, without_implied
-from ringcheck.core.maintenance import release_of, under_lease
+from ringcheck.core.maintenance import lease_on_candidate, release_of, under_lease
 from ringcheck.core.movements import RangeMovement
 from ringcheck.core.reasons import REASONS, DecisionWord, Reason, reason
 from ringcheck.core.refusals import refusals, strangers
@@ -161,6 +161,14 @@ class Decision:
     allowed: tuple[str, ...] = ()
     newcomer: Newcomer | None = None
     together: tuple[tuple[str, ...], ...] = ()
+
+
+def with_leases(decision: Decision, holders: Iterable[Holder]) -> Decision:
+    """A decision for which `actions.counted` left out leases on candidates, with a note for each of these."""
+    if ACTIONS[decision.action].of_dead_nodes:
+        return decision
+    notes = [lease_on_candidate(holder) for holder in holders if holder.node in decision.candidates]
+    return replace(decision, reasons=(*decision.reasons, *notes)) if notes else decision
 
 
 class Gatekeeper:
@@ -323,11 +331,12 @@ class Gatekeeper:
             yield reason("node_down_elsewhere", down[0], text, blocks=self.gate.require_all_up or kind.needs_all_up)
         stopping = set(self.evidence.names(known))
         for holder in self.holders:
-            text = under_lease(holder)
-            if holder.node not in stopping:
-                text += " and counts as down"
-            else:
-                text += " and is down on purpose" if kind.of_dead_nodes else ": only its owner may stop it"
+            if holder.node in stopping and not kind.of_dead_nodes:
+                yield lease_on_candidate(holder)
+                continue
+            text = f"{under_lease(holder)} and " + (
+                "is down on purpose" if holder.node in stopping else "counts as down"
+            )
             yield reason("lease_held", holder.node, text, blocks=kind.changes_ring, lifts_when=release_of(holder))
 
     def _leases_in_the_way(self, replicas: frozenset[int]) -> Iterator[Reason]:

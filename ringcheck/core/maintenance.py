@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.findings import noted
 from ringcheck.core.policy import Severity
+from ringcheck.core.reasons import reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ringcheck.core.evidence import Evidence
     from ringcheck.core.findings import Finding
+    from ringcheck.core.reasons import Reason
 
 _IN_MINUTES = 120  # seconds from which a time is printed in minutes
 
@@ -209,3 +211,9 @@ def release_of(holder: Holder) -> str:
     """What lifts a reason about a lease."""
     details = ", ".join(part for part in (holder.purpose, f"since {holder.since}") if part)
     return f"{holder.owner} releases the lease on {holder.node} ({details})"
+
+
+def lease_on_candidate(holder: Holder) -> Reason:
+    """The note that a node that is to stop is under a lease: for its owner that is as it should be."""
+    text = f"{under_lease(holder)}: only its owner may stop it"
+    return reason("lease_held", holder.node, text, blocks=False, lifts_when=release_of(holder))

@@ -160,6 +160,17 @@ def test_a_node_that_is_down_is_not_ready(tmp_path: Path) -> None:
         assert ask(world, world.address(1), "may-stop").status_code == 200
 
 
+def test_a_lease_on_the_node_is_named(tmp_path: Path) -> None:
+    """Somebody else may be restarting it. For its owner the answer stays yes."""
+    with watched(tmp_path, nodes=6) as world:
+        address = world.address(0)
+        world.store.add([Holder(node=address, owner="another", purpose="restart", since=now())])
+        text = f"though {address} is under the restart lease of another: only its owner may stop it"
+        await_(lambda: text in line(ask(world, address, "may-stop")), 30, "the lease")
+        assert ask(world, address, "may-stop").status_code == 200
+        assert "though" not in line(ask(world, world.address(3), "may-stop"))
+
+
 def replaced(world: World, patch: pytest.MonkeyPatch, *, fresh: bool = True, **fields: Any) -> None:
     """Change fields of the last reading and of the readings of new polls."""
     good = world.agent.fresh(NAME, 30)

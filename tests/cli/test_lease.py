@@ -112,7 +112,11 @@ def test_preflight_counts_the_loss_of_a_node_under_a_lease(stage: Stage) -> None
     """The other lease may still be under decision, so the loss of its node counts in full."""
     first, second = stage.names[:2]
     stage.store.add([Holder(node=first, owner="you", purpose="", since=OLD)])
-    assert stage.preflight(first) == 0
+    assert run(["preflight", "-C", str(stage.path), first]) == 0
+    named = f"{first} is under the restart lease of you: only its owner may stop it"
+    lines = stage._output.readouterr().out.splitlines()
+    assert f"though {named}" in lines
+    assert f"  note lease_held: {named}" in lines
     assert stage.preflight(first, "--require-spare") == 2
     stage.store.add([Holder(node=second, owner="you", purpose="", since=OLD)])
     assert stage.preflight(first) == 2

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ringcheck.core.actions import ACTIONS, NAMES, Newcomer, counted, newcomer_of
 from ringcheck.core.consistency import Level
-from ringcheck.core.gate import CODES, Gate, Gatekeeper
+from ringcheck.core.gate import CODES, Gate, Gatekeeper, with_leases
 from ringcheck.core.metadata import MetadataReport
 from ringcheck.core.policy import Policy, Rule, Threshold
 from ringcheck.errors import UsageError
@@ -407,6 +407,22 @@ def test_restart_leases_and_movements_block(action: Action) -> None:
     leaving = small.with_view(seen(*down), 2, leaving=frozenset(["10.0.0.6"]))
     moving = Gatekeeper(leaving, Policy(), Gate(settle=0)).decide(targets, action, newcomer)
     assert "topology_changing" in blocking(moving)
+
+
+@pytest.mark.parametrize("action", ["restart", "decommission"])
+def test_the_lease_on_a_candidate_is_a_note(action: Action) -> None:
+    """The decision may be for its owner, so that it does not count; somebody else must know of it."""
+    holders = small.held(1, 2)
+    keeper = Gatekeeper(seen(), Policy(), Gate(settle=0), counted(holders, ["10.0.0.1"], action))
+    decision = keeper.decide(["10.0.0.1"], action)
+    told = with_leases(decision, holders)
+    assert told.decision == decision.decision
+    [note] = [one for one in told.reasons if one not in decision.reasons]
+    text = "10.0.0.1 is under the restart lease of anna@bastion: only its owner may stop it"
+    assert (note.code, note.summary, note.blocks) == ("lease_held", text, False)
+    assert with_leases(decision, small.held(2)) is decision
+    direct = Gatekeeper(seen(), Policy(), Gate(settle=0), small.held(1)).decide(["10.0.0.1"], action)
+    assert note in direct.reasons
 
 
 @pytest.mark.parametrize("action", ["removenode", "replace"])
