@@ -96,6 +96,12 @@ class Discovery:
             raise self._fanout.silence()
         await self._ask_about_unexplained(membership, until)
 
+    async def ask_again(self) -> None:
+        """Ask the nodes that answered once more for their states and views: these may have changed during this poll."""
+        until = self.after(_LIVENESS_SHARE)
+        self._fanout.start([agent for agent, _ in self._fanout.reports()], until, again=True)
+        await self._fanout.gather(until)
+
     async def ask_everyone(self) -> Membership:
         """The members, after asking every node that any report names.
 

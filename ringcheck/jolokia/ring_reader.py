@@ -20,7 +20,7 @@ from ringcheck.jolokia.membership import listed_members
 from ringcheck.jolokia.outcomes import Outcome
 from ringcheck.jolokia.own_settings import location_name
 from ringcheck.jolokia.rangemaps import NodeIndexes
-from ringcheck.jolokia.topology import NOWHERE, Location, Topology
+from ringcheck.jolokia.topology import NOWHERE, Location, Topology, sharing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +57,11 @@ class RingReader:
             report: of the node, from this poll.
             replication: by keyspace, as configured, for releases that do not report it.
             deadline: clock time at which everything must be read.
+
+        Attributes:
+            schema_version: of the node, as it was after the ring was read.
         """
+        self.schema_version = report.schema_version
         self._agent = agent
         self._report = report
         self._release = mbeans.release(report.release)
@@ -103,7 +107,7 @@ class RingReader:
         space = partitioner(self._report.partitioner or "unknown")
         keyspaces, locations = await self._basics()
         rings, counts = await self._consistent_rings(keyspaces, locations, token_counts)
-        rings = await self._with_pending(_sharing(rings))
+        rings = await self._with_pending(sharing(rings))
         self._check_joining(locations)
         return Topology(
             partitioner=space.name,
@@ -370,9 +374,11 @@ class RingReader:
         name = mbeans.PENDING_WITH_PORT if self._report.with_port else mbeans.PENDING
         requests: list[Request] = [mbeans.run(mbeans.STORAGE_SERVICE, name, ring.keyspaces[0]) for ring in rings]
         ids = mbeans.HOST_IDS_WITH_PORT if self._report.with_port else mbeans.HOST_IDS
-        requests.append(mbeans.read(mbeans.STORAGE_SERVICE, ids))
-        *pending, host_ids = await self._agent.bulk(requests, self._deadline, values=_PENDING_VALUES)
+        requests += mbeans.reads([ids, "SchemaVersion"])
+        *pending, host_ids, version = await self._agent.bulk(requests, self._deadline, values=_PENDING_VALUES)
         self._check_endpoints(endpoints.host_ids(host_ids.get(ids), ids))
+        if self.schema_version and isinstance(version.value, str):
+            self.schema_version = version.value
         return [self._with_its_pending(ring, outcome) for ring, outcome in zip(rings, pending, strict=True)]
 
     def _check_endpoints(self, host_ids: Mapping[str, str]) -> None:
@@ -409,24 +415,6 @@ class RingReader:
         self._problems += [
             Problem("ring_unreadable", keyspace, f"{keyspace}: the ring {text}") for keyspace in keyspaces
         ]
-
-
-def _sharing(rings: Iterable[Ring]) -> list[Ring]:
-    """The same rings in less memory: equal tokens are one tuple, and equal rings of unknown replication one ring."""
-    shared: list[Ring] = []
-    for read in rings:
-        first = shared[0] if shared else read
-        ring = replace(read, tokens=first.tokens) if read.tokens == first.tokens else read
-        twin = next((other for other in shared if ring.replication is None and _equal(ring, other)), None)
-        if twin:
-            shared[shared.index(twin)] = replace(twin, keyspaces=(*twin.keyspaces, *ring.keyspaces))
-        else:
-            shared.append(ring)
-    return shared
-
-
-def _equal(ring: Ring, other: Ring) -> bool:
-    return other.replication is None and ring.tokens == other.tokens and ring.table == other.table
 
 
 def _counted(datacenters: Iterable[str | None], wanted: Mapping[str | None, int]) -> dict[str | None, int]:

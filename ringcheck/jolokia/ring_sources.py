@@ -50,11 +50,12 @@ _NO_HOST_IDS: Mapping[str, str] = {}
 
 
 class _Reading(NamedTuple):
-    """The ring as one node reports it, and the members as they are known after it."""
+    """The ring as one node reports it, the members as they are known after it, and the node's schema version then."""
 
     membership: Membership
     topology: Topology
     agent: JolokiaEndpoint
+    schema_version: str | None
 
 
 class RingSources:
@@ -94,12 +95,19 @@ class RingSources:
         best = await self._best_reading(await self._discovery.ask_everyone())
         if best is None:
             return None
+        if self._has_altered(best):
+            await self._discovery.ask_again()
         known = await self._keep(best)
         if await self.schemas.outdated(known):
             known = await self._read_again(known)
         if not (first and self._session.asking.shared):  # then the next poll asks: first verdicts are urgent
             await self.ask_locations(known, self._discovery.asked_in_turn(known.membership))
         return known
+
+    def _has_altered(self, reading: _Reading) -> bool:
+        """Whether the schema has changed since the nodes reported their versions: they may have several now."""
+        report = self._fanout.answers[reading.agent]
+        return isinstance(report, NodeReport) and report.schema_version != reading.schema_version
 
     async def _read_again(self, known: KnownCluster) -> KnownCluster:
         """Members and ring after a change of the schema while the ring was read; as before if they can't be read."""
@@ -201,7 +209,8 @@ class RingSources:
             if not report.joining:
                 agent.owners = self._session.shared.sets.setdefault(frozenset(counts), frozenset(counts))
             membership = self._discovery.membership()
-            return _Reading(membership, await reader.topology(membership.roster, counts), agent)
+            topology = await reader.topology(membership.roster, counts)
+            return _Reading(membership, topology, agent, reader.schema_version)
         except (SourceError, DataError) as error:
             self.failures.append(error)
             self._failed.add(agent)
@@ -213,7 +222,7 @@ class RingSources:
 
     async def _keep(self, reading: _Reading) -> KnownCluster:
         """Keep members, ring and releases in the session; equal rings of the last reading stay the same objects."""
-        membership, topology, agent = reading
+        membership, topology, agent, schema_version = reading
         session = self._session
         if session.known and session.known.membership.members == membership.members:
             topology = topology.reusing_rings(session.known.topology)
@@ -234,7 +243,9 @@ class RingSources:
                 processes=processes(reports),
                 source=agent,
                 source_id=next((member.identity for member, one, _ in reports if one is agent), None),
-                schema_key=next((schema_key(report) for _, other, report in reports if other is agent), (None, None)),
+                schema_key=(schema_version, None)
+                if schema_version
+                else next((schema_key(report) for _, other, report in reports if other is agent), (None, None)),
             ),
         )
         session.known.schemas = still_known(before, session.known)

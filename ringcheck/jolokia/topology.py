@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ringcheck.core.ring import Problem, Ring
 
@@ -62,3 +62,21 @@ class Topology:
         old = {ring.keyspaces: ring for ring in before.rings}
         rings = [old[ring.keyspaces] if old.get(ring.keyspaces) == ring else ring for ring in self.rings]
         return replace(self, rings=tuple(rings))
+
+
+def sharing(rings: Iterable[Ring]) -> list[Ring]:
+    """The same rings in less memory: equal tokens are one tuple, and equal rings of unknown replication one ring."""
+    shared: list[Ring] = []
+    for read in rings:
+        first = shared[0] if shared else read
+        ring = replace(read, tokens=first.tokens) if read.tokens == first.tokens else read
+        twin = next((other for other in shared if ring.replication is None and _equal(ring, other)), None)
+        if twin:
+            shared[shared.index(twin)] = replace(twin, keyspaces=(*twin.keyspaces, *ring.keyspaces))
+        else:
+            shared.append(ring)
+    return shared
+
+
+def _equal(ring: Ring, other: Ring) -> bool:
+    return other.replication is None and ring.tokens == other.tokens and ring.table == other.table

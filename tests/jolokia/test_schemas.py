@@ -378,3 +378,29 @@ def test_ranges_that_cannot_be_compared_are_not_known() -> None:
         seen = running.poll()
     assert [finding.code for finding in findings(seen)] == ["replication_unread"]
     assert safe(seen) == frozenset()
+
+
+OLD = "6d2eef77-47ed-36a9-86d3-0c01cb6eff96"
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_change_of_the_schema_while_the_ring_is_read(lasting: bool) -> None:  # noqa: FBT001 - a case
+    """All nodes reported one version, and the ring is of the next one: a node that stays behind is found all the same.
+
+    The versions are asked for once more, so that nothing is unknown if the change has reached every node by then.
+    """
+    lab = upgraded(ONE_REPLICA, THREE_REPLICAS, ONE, TWO, THREE, FOUR, releases=("5.0.8", "5.0.8"))
+    behind = upgraded(ONE_REPLICA, THREE_REPLICAS, ONE, TWO, THREE, releases=("5.0.8", "5.0.8"))
+    if lasting:
+        lab.nodes[FOUR] = behind.nodes[FOUR]
+    for address in (ONE, TWO, THREE, *(() if lasting else (FOUR,))):
+        lab.nodes[address].attributes["SchemaVersion"] = later(OLD, NEW_SCHEMA)
+    lab.nodes[FOUR].attributes["SchemaVersion"] = OLD if lasting else later(OLD, NEW_SCHEMA)
+    with lab.running() as running:
+        seen = running.poll()
+    if lasting:
+        assert [(found.code, found.subject) for found in findings(seen)] == [("replication_disagreement", "orders")]
+        assert safe(seen) == frozenset()
+    else:
+        assert findings(seen) == []
+        assert len(safe(seen)) == 4
