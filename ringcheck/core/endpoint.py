@@ -7,7 +7,6 @@ Canonical text is `10.0.0.1`, `10.0.0.1:7000`, `2001:db8::1` or `[2001:db8::1]:7
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]\\]+))(?::(?P<port>[0-9]{1,5}))?")
@@ -52,9 +51,10 @@ def split(endpoint: str) -> tuple[str, int | None]:
     return (ip, None) if ip == endpoint else (ip, int(endpoint.rpartition(":")[2]))
 
 
-@lru_cache(maxsize=16384)
 def ip_of(endpoint: str) -> str:
     """The address of a canonical endpoint, without its port."""
+    if ":" not in endpoint:
+        return endpoint
     if endpoint.startswith("["):
         return endpoint[1 : endpoint.index("]")]
     return endpoint.partition(":")[0] if endpoint.count(":") == 1 else endpoint
@@ -65,7 +65,6 @@ def has_port(endpoint: str) -> bool:
     return ip_of(endpoint) != endpoint
 
 
-@lru_cache(maxsize=16384)
 def order(endpoint: str) -> tuple[int, int, int, str]:
     """A key to sort by: IPv4 before IPv6, numerically, then by port; texts that are not endpoints come last."""
     try:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from ipaddress import ip_address
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from ringcheck.core.endpoint import has_port, ip_of
+from ringcheck.core.endpoint import has_port, ip_of, order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -354,14 +353,7 @@ def _named(kept: Sequence[tuple[str, str | None, bool | None]]) -> tuple[Member,
         )
         for endpoint, host_id, owns in kept
     ]
-    return tuple(sorted(members, key=lambda member: (by_address(member.endpoint), member.host_id or "")))
-
-
-@lru_cache(maxsize=16384)  # for all clusters of an agent; each poll that reads the ring sorts its members several times
-def by_address(endpoint: str) -> tuple[int, int, str]:
-    """Sort key for endpoints: IPv4 before IPv6, then as numbers, so that 10.0.0.9 is before 10.0.0.10."""
-    ip = ip_address(ip_of(endpoint))
-    return ip.version, int(ip), endpoint
+    return tuple(sorted(members, key=lambda member: (order(member.endpoint), member.host_id or "")))
 
 
 def claimed_twice(nodes: Sequence[Node]) -> dict[tuple[str, str], tuple[int, ...]]:

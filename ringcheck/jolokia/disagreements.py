@@ -6,8 +6,7 @@ from collections import defaultdict
 from math import isclose
 from typing import TYPE_CHECKING, NamedTuple
 
-from ringcheck.core.endpoint import ip_of
-from ringcheck.core.membership import by_address
+from ringcheck.core.endpoint import ip_of, order
 from ringcheck.core.ring import Problem
 from ringcheck.core.words import listed
 from ringcheck.jolokia.proxy import place
@@ -63,7 +62,7 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
     observers.pop(frozenset(), None)
     for endpoints, idle in observers.items():
         names = [member.address for member in idle]
-        known = listed(sorted(map(ip_of, endpoints), key=by_address))
+        known = listed(sorted(map(ip_of, endpoints), key=order))
         what = "a member" if len(endpoints) == 1 else "members"
         text = f"{_know(names)} {known} as {what}, and no node whose report counts does"
         yield Problem("unconfirmed_member", names[0], text)
@@ -135,8 +134,8 @@ def _camps(membership: Membership, reports: Iterable[MemberReport]) -> list[_Cam
         else:
             camp.members.extend(members)
     for camp in camps:
-        camp.members.sort(key=lambda member: by_address(member.endpoint))
-    return sorted(camps, key=lambda camp: (-len(camp.members), by_address(camp.members[0].endpoint)))
+        camp.members.sort(key=lambda member: order(member.endpoint))
+    return sorted(camps, key=lambda camp: (-len(camp.members), order(camp.members[0].endpoint)))
 
 
 def _by_index(membership: Membership, agent: JolokiaEndpoint) -> dict[int, float]:
@@ -235,7 +234,7 @@ def _know(observers: Sequence[str]) -> str:
 
 
 def _do_not_know(observers: Sequence[str], members: Iterable[str]) -> str:
-    names = sorted(members, key=by_address)
+    names = sorted(members, key=order)
     verb = "does" if len(observers) == 1 else "do"
     return f"{listed(observers)} {verb} not know {listed(names)} as {'a member' if len(names) == 1 else 'members'}"
 

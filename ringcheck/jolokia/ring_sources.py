@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ringcheck.core.membership import by_address
+from ringcheck.core.endpoint import order
 from ringcheck.core.ring import NORMAL
 from ringcheck.errors import DataError, RingcheckError, SourceError
 from ringcheck.http.replies import document
@@ -191,7 +191,7 @@ class RingSources:
                 -len(agent.owners or ()),
                 bool(membership.roster.known_otherwise(agent.host_ids)),
                 -len(report.live),
-                by_address(item.member.endpoint),
+                order(item.member.endpoint),
             )
 
         return [AgentReport(item.agent, item.report) for item in sorted(able, key=rank)]
