@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -100,19 +101,46 @@ def test_the_page_shows_the_verdict() -> None:
     assert "256 of 768" in text
 
 
-def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed() -> None:
+def test_the_card_of_a_cluster_is_rendered_anew_only_if_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later poll with the same result, or the passing of time, changes only the age."""
+    numbers = count_renderings(monkeypatch)
     known = reading("10.0.0.1", cluster="kept")
     assert known.verdict
     first = page.overview([known], NOW)
-    rendered_before = page.Card.around_the_ages.cache_info().misses
     later = replace(known.verdict, snapshot=replace(known.verdict.snapshot, taken_at="2026-01-01T00:01:00Z"))
     second = page.overview([replace(known, verdict=later, last_success=2.0)], NOW + timedelta(minutes=9))
-    assert page.Card.around_the_ages.cache_info().misses == rendered_before
+    assert numbers == {"kept": 1}
     assert "00:00:00 UTC</time> (<span data-since=" in first
     assert "00:01:00 UTC</time> (<span data-since=" in second
     changed = page.overview([replace(known, suspects=frozenset({"10.0.0.2"}))], NOW)
     assert "10.0.0.2 stopped answering" in changed
+    assert numbers == {"kept": 2}
+
+
+def test_the_card_of_a_cluster_that_was_removed_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent keeps texts only of the clusters that it watches, also if the page shows only some of these."""
+    numbers = count_renderings(monkeypatch)
+    first, second = reading(cluster="first"), reading(cluster="second")
+    page.overview([first, second], NOW)
+    page.overview([first, second], NOW, asked=page.Asked(filter="second"))
+    page.overview([first, second], NOW)
+    assert numbers == {"first": 1, "second": 1}
+    page.overview([second], NOW)
+    page.overview([first, second], NOW)
+    assert numbers == {"first": 2, "second": 1}
+
+
+def count_renderings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the card of each cluster is rendered from now on."""
+    numbers: Counter[str] = Counter()
+    rendering = page.Card.around_the_ages
+
+    def counted(card: page.Card) -> Any:
+        numbers[card.cluster] += 1
+        return rendering(card)
+
+    monkeypatch.setattr(page.Card, "around_the_ages", counted)
+    return numbers
 
 
 def test_an_old_verdict_is_unknown() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlencode
 
@@ -127,6 +126,7 @@ def overview(
     chosen = _ordered([known for known in readings if _matches(known, labels, asked)], asked.sort)
     cards = len(readings) <= CARDS and not asked.group
     grouped = _grouped(chosen, labels, asked)
+    TEXTS.keep(reading.cluster for reading in readings)
     return render(
         "clusters.html",
         now,
@@ -202,7 +202,7 @@ def _rendered(reading: Reading, now: datetime, form: str) -> Markup:
     blind_until = reading.verdict.blind_until if reading.verdict and reading.fresh else ()
     ages = [since(_since(reading), now, blind_until)] if card.dated else []
     ages.append(ago(reading.verdict.snapshot.taken_at, now) if reading.verdict else Markup("never"))
-    first, *others = card.around_the_ages()
+    first, *others = TEXTS.of(card)
     return first + Markup("").join(age + text for age, text in zip(ages, others, strict=True))
 
 
@@ -255,11 +255,35 @@ class Card:
             failing=verdict is None and reading.failing_since is not None,
         )
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - equal cards of all polls share one text
     def around_the_ages(self) -> tuple[Markup, ...]:
-        """The card before, between and after the ages; rendered anew only if it has changed."""
+        """The text of the card before, between and after the ages."""
         text = environment().get_template(self.form).render(card=self, age=_AGE)
         return tuple(map(Markup, text.split(_AGE)))
+
+
+class _Texts:
+    """The last text of each cluster as a card and as a row, so that it is rendered anew only if it has changed."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], tuple[Card, tuple[Markup, ...]]] = {}
+
+    def of(self, card: Card) -> tuple[Markup, ...]:
+        """The result of `Card.around_the_ages`."""
+        key = card.cluster, card.form
+        before, text = self._last.get(key, (None, ()))
+        if before != card:
+            text = card.around_the_ages()
+            self._last[key] = card, text
+        return text
+
+    def keep(self, clusters: Iterable[str]) -> None:
+        """Forget the texts of all clusters but these."""
+        known = set(clusters)
+        for key in [key for key in tuple(self._last) if key[0] not in known]:
+            self._last.pop(key, None)  # another request may have removed it
+
+
+TEXTS = _Texts()
 
 
 def _nodes(verdict: Verdict | None) -> str:
