@@ -19,7 +19,7 @@ from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
 from ringcheck.jolokia.own_settings import Logins, Places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ringcheck.http.replies import Reply
     from ringcheck.jolokia.asking import Asking
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 _TIMESTAMP = re.compile(rb'"timestamp":\d+')
 _MISSING = {outcomes.FORBIDDEN, outcomes.NOT_FOUND}
+_FEW = 64  # sets and maps that a cluster may keep although no node reports them any more
 _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
@@ -64,17 +65,20 @@ class SharedValues:
         self.counting = False
         self.sets: dict[frozenset[str], frozenset[str]] = {}
         self._maps: dict[frozenset[tuple[str, object]], Mapping[str, Any]] = {}
+        self._most = _FEW
 
     def map(self, reported: Mapping[str, T]) -> Mapping[str, T]:
         """The map, or an equal one that was reported before."""
         return self._maps.setdefault(frozenset(reported.items()), reported)
 
-    def trim(self, most: int) -> None:
-        """Forget all sets or maps if there are more than `most`; those still in use come again with later reports."""
-        if len(self.sets) > most:
-            self.sets.clear()
-        if len(self._maps) > most:
-            self._maps.clear()
+    def trim(self, agents: Iterable[JolokiaEndpoint]) -> None:
+        """Forget the sets and maps that are not in the last reports of these agents, once there may be many of them."""
+        if len(self.sets) + len(self._maps) <= self._most:
+            return
+        used = {id(value) for agent in agents for value in agent.reported()}
+        self.sets = {key: value for key, value in self.sets.items() if id(value) in used}
+        self._maps = {key: value for key, value in self._maps.items() if id(value) in used}
+        self._most = 2 * (len(self.sets) + len(self._maps)) + _FEW
 
 
 class JolokiaEndpoint:
@@ -175,6 +179,13 @@ class JolokiaEndpoint:
             self.owners = self.owners if report.owners is None and unchanged else report.owners
             self.shares = None if report.shares is None else self._shared.map(report.shares)
         return report
+
+    def reported(self) -> Iterator[object]:
+        """The sets and maps of its last report, some of which may be None."""
+        yield from (self.host_ids, self.owners, self.shares)
+        if self._last:
+            yield from (self._last.live, self._last.unreachable)
+            yield from (self._last.joining, self._last.leaving, self._last.moving)
 
     def forget_members(self) -> None:
         """Forget what it reported of the members in an earlier poll: it may be out of date."""

@@ -80,7 +80,6 @@ if TYPE_CHECKING:
 _OLDEST = 3600.0  # seconds after which the ring is read again without any sign of a change
 _OLDEST_INCOMPLETE = 60.0  # the same for a ring that could not be read completely
 _LATE = SourceError("its answer was late")
-_SETS = 256  # distinct sets of endpoints that are kept for sharing
 
 
 class Poll:
@@ -108,7 +107,7 @@ class Poll:
             DataError: if reports contradict each other, or if the ring can't be read for such a reason.
         """
         self._session.let_go()
-        self._session.shared.trim(_SETS)
+        self._session.shared.trim(self._session.agents.values())
         self._session.polls += 1
         counting = self._session.shared.counting = self._session.counts()
         begun = self._session.clock()
