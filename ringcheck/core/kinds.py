@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 # Results that each cache keeps, for all clusters together. 1,024 nodes with 256 tokens, in 40 states one after another,
-# have 900. A result takes a kilobyte: with a larger cache the memory of an agent would grow for months.
-KEPT = 8192
+# have 900. A result takes up to a kilobyte: with a larger cache the memory of an agent would grow for months.
+KEPT = 2048
 
 Marks: TypeAlias = tuple[int, ...]
 """For each replica of a range the index of its rack; plus the number of racks if the replica is down."""

@@ -250,7 +250,6 @@ def _versions(node: Node, identity: str, before: Mapping[Key, Fact]) -> Iterator
             yield key, before[key]
 
 
-@lru_cache(4096)
 def _started(generation: int | None) -> str | None:
     if generation is None:
         return None
@@ -433,7 +432,7 @@ def dated(verdict: Verdict, known: Mapping[Key, Known]) -> Verdict:
     )
 
 
-@lru_cache(4096)
+@lru_cache(1024)  # most clusters ask again for the same few times with each poll
 def utc(milliseconds: float) -> str:
     """A Unix time in milliseconds as `2026-01-31T23:59:59Z`."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
