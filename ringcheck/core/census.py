@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from ringcheck.core.kinds import replica_counts, unordered
@@ -181,9 +182,8 @@ class RangeCensus:
             return iter([()] * len(indexes))
         if len(indexes) == len(self.ring):
             return zip(*[map(marks.__getitem__, table)] * width, strict=True)
-        first = [index * width for index in indexes]
-        columns = [map(table.__getitem__, map(column.__add__, first)) for column in range(width)]
-        return zip(*[map(marks.__getitem__, column) for column in columns], strict=True)
+        nodes = chain.from_iterable([table[index * width : (index + 1) * width] for index in indexes])
+        return zip(*[map(marks.__getitem__, nodes)] * width, strict=True)
 
     def _widths(self, indexes: Sequence[int], rows: Iterable[Marks]) -> Counter[Marks]:
         """How many tokens these ranges have by marks; the indexes must ascend."""
@@ -191,8 +191,10 @@ class RangeCensus:
         tokens = self.ring.tokens
         starts = map(tokens.__getitem__, map((-1).__add__, indexes))
         ends = map(tokens.__getitem__, indexes)
-        lap = self.space.size if indexes and not indexes[0] else 0  # range 0 starts at the last token, a lap earlier
-        for row, start, end in zip(rows, starts, ends, strict=True):
-            widths[row] += end - start + lap
-            lap = 0
+        ranges = zip(rows, starts, ends, strict=True)
+        if indexes and not indexes[0]:  # range 0 starts at the last token, a lap earlier
+            row, start, end = next(ranges)
+            widths[row] = end - start + self.space.size
+        for row, start, end in ranges:
+            widths[row] += end - start
         return unordered(widths)

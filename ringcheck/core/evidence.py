@@ -137,9 +137,9 @@ class Evidence:
     def observers_of(self) -> tuple[tuple[Liveness, tuple[str, ...]], ...]:
         """The distinct lists of the views that count, with their observers: of a thousand views most are equal."""
         groups: dict[int, tuple[Liveness, list[str]]] = {}
-        for view in self.usable:
-            lists = self.liveness(view)
-            groups.setdefault(id(lists), (lists, []))[1].append(view.observer)
+        for views in self.alike:
+            lists = self.liveness(views[0])
+            groups.setdefault(id(lists), (lists, []))[1].extend([view.observer for view in views])
         return tuple([(lists, tuple(observers)) for lists, observers in groups.values()])
 
     @property
@@ -155,8 +155,8 @@ class Evidence:
         """
         outlooks = self._outlooks.get(datacenters)
         if outlooks is None:
-            local = [views for views in self._alike if self.node(views[0]).datacenter in datacenters]
-            outlooks = self._outlooks[datacenters] = self._distinct(local or self._alike)
+            local = [views for views in self.alike if self.node(views[0]).datacenter in datacenters]
+            outlooks = self._outlooks[datacenters] = self._distinct(local or self.alike)
         return outlooks
 
     def _distinct(self, alike: Iterable[list[View]]) -> tuple[Outlook, ...]:
@@ -168,7 +168,7 @@ class Evidence:
         return tuple(Outlook(tuple(sorted(observers)), down, behaviour) for (down, behaviour), observers in ordered)
 
     @cached_property
-    def _alike(self) -> tuple[list[View], ...]:
+    def alike(self) -> tuple[list[View], ...]:
         """The views that count, those together that have equal lists and come from like nodes of one datacenter."""
         groups: dict[tuple[object, ...], list[View]] = defaultdict(list)
         for view, node in zip(self.usable, map(self.node, self.usable), strict=True):
@@ -198,7 +198,7 @@ class Evidence:
     def _variants(self) -> defaultdict[str | None, set[str | None]]:
         """The Paxos variants of coordinators, by ReleaseVersion."""
         variants: defaultdict[str | None, set[str | None]] = defaultdict(set)
-        for node in map(self.node, self.usable):
+        for node in (self.node(views[0]) for views in self.alike):
             variants[node.release_version].add(node.paxos_variant)
         return variants
 

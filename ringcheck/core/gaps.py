@@ -61,11 +61,11 @@ def _contradictions(evidence: Evidence) -> Iterator[Finding]:
         address = snapshot.nodes[index].address
         text = f"{address} is listed as live and as unreachable by {listed(observers)}"
         yield noted("contradictory_view", address, text, "for these views it counts as not reached")
-    coordinating = {snapshot.index[view.observer] for view in evidence.usable}
-    for index in sorted(evidence.members | coordinating):
-        node = snapshot.nodes[index]
-        if not node.datacenter and snapshot.rings:
-            yield noted("unknown_datacenter", node.address, f"the datacenter of {node.address} is not known")
+    placeless = {index for index, node in enumerate(snapshot.nodes) if not node.datacenter and snapshot.rings}
+    if placeless:
+        coordinating = {snapshot.index[view.observer] for view in evidence.usable}
+        for address in evidence.names(placeless & (evidence.members | coordinating)):
+            yield noted("unknown_datacenter", address, f"the datacenter of {address} is not known")
 
 
 def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
@@ -122,12 +122,15 @@ def _strangers(evidence: Evidence) -> Iterator[Finding]:
 def _blind_datacenters(evidence: Evidence) -> Iterator[Finding]:
     """Datacenters with members up but without a usable view of their own, if views there were asked for."""
     nodes, index_of = evidence.snapshot.nodes, evidence.snapshot.index
-    seeing = {evidence.node(view).datacenter for view in evidence.usable}
+    seeing = {evidence.node(views[0]).datacenter for views in evidence.alike}
+    blind = set(evidence.snapshot.datacenters) - seeing
+    if not blind:
+        return
     asked = {nodes[index_of[view.observer]].datacenter for view in evidence.views if view.observer in index_of}
     alive = {nodes[index].datacenter for index in evidence.members if evidence.states[index] == "up"}
-    for name in sorted((asked & alive) - seeing - {None}, key=str):
+    for name in sorted(blind & asked & alive):
         text = f"no usable view from {name}: it is judged by what other datacenters see of it"
-        yield noted("view_missing", str(name), text)
+        yield noted("view_missing", name, text)
 
 
 def _disagreements(evidence: Evidence) -> Iterator[Finding]:
@@ -184,10 +187,11 @@ def _schemas(evidence: Evidence) -> Iterator[Finding]:
 def _paxos_variants(evidence: Evidence) -> Iterator[Finding]:
     """Coordinators with different variants; releases that report none have v1, and unknown ones are left out."""
     observers_of: dict[str, list[str]] = defaultdict(list)
-    for view in evidence.usable:
-        possible = evidence.behaviours(view)
+    for views in evidence.alike:
+        possible = evidence.behaviours(views[0])
         if len(possible) == 1:
-            observers_of[evidence.node(view).paxos_variant or possible[0].paxos].append(view.observer)
+            variant = evidence.node(views[0]).paxos_variant or possible[0].paxos
+            observers_of[variant] += [view.observer for view in views]
     if len(observers_of) > 1:
         used = "; ".join(f"{name} on {listed(sorted(observers_of[name]))}" for name in sorted(observers_of))
         yield noted("paxos_disagreement", evidence.snapshot.cluster, f"Paxos variants differ: {used}")
