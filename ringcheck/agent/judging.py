@@ -15,12 +15,14 @@ from ringcheck.leases.grant import placed
 from ringcheck.leases.record import LeaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ringcheck.core.findings import Finding
     from ringcheck.core.gate import Gate
     from ringcheck.core.health import RingState
     from ringcheck.core.maintenance import Holder, Maintenance
     from ringcheck.core.policy import Policy
-    from ringcheck.core.ring import Snapshot
+    from ringcheck.core.ring import Ring, Snapshot
     from ringcheck.core.verdict import Verdict
 
 
@@ -97,7 +99,14 @@ class Judging:
             safe = self._safe(seen, given)
             states = states_in_use(seen.rings)
             self._last = Judgement(given=given, young=now_young, verdict=verdict, safe=safe, states=states)
+        if last and last.verdict.snapshot is not seen:
+            _forget(last.verdict.snapshot, seen.rings)
         return self._last
+
+    def close(self) -> None:
+        """Forget the last judgement; nothing is judged any more."""
+        if self._last:
+            _forget(self._last.verdict.snapshot, ())
 
     def _safe(self, seen: Snapshot, given: Given) -> frozenset[str] | None:
         """Nodes that may restart now, nodes that are down included; None if the holders are not known.
@@ -112,3 +121,14 @@ class Judging:
         except (LeaseError, UsageError):
             return frozenset()
         return gatekeeper.safe_nodes() - {lease.node for lease in leases}
+
+
+def _forget(snapshot: Snapshot, rings: Sequence[Ring]) -> None:
+    """Drop what was derived from a snapshot that is not used any more, and from its rings apart from these.
+
+    All of it refers back to them: they would stay in memory until Python searches for cycles.
+    """
+    snapshot.memo.clear()
+    for ring in snapshot.rings:
+        if not any(ring is other for other in rings):
+            ring.memo.clear()

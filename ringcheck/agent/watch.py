@@ -229,6 +229,7 @@ class Watch:
         return dated
 
     def _close(self) -> None:
+        self._judging.close()
         for resource in (self._source, self._store):
             if resource is not None:
                 resource.close()

@@ -153,10 +153,11 @@ class RangeCensus:
     def _census_widths(self) -> Counter[Marks]:
         """How many tokens the ranges have by marks with all nodes up; kept as the census."""
         key = ("widths", self._layout)
-        if key not in self.ring.memo:
+        widths = self.ring.memo.get(key)
+        if widths is None:
             rows = self._rows(self._every_range, self._all_up)
-            self.ring.memo[key] = self._widths(self._every_range, rows)
-        return cast("Counter[Marks]", self.ring.memo[key])
+            widths = self.ring.memo[key] = self._widths(self._every_range, rows)
+        return cast("Counter[Marks]", widths)
 
     # Marks
 

@@ -363,7 +363,7 @@ class Ring:
 
     @cached_property
     def memo(self) -> dict[object, object]:
-        """Results derived from this ring, kept as long as the ring; code that adds results must bound their number."""
+        """Results derived from this ring, of which there may be few; they may be dropped at any time."""
         return {}
 
     @cached_property
@@ -443,5 +443,5 @@ class Snapshot:
 
     @cached_property
     def memo(self) -> dict[str, object]:
-        """What was derived from this snapshot, by name."""
+        """What was derived from this snapshot, by name; it may be dropped at any time."""
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +149,23 @@ def test_what_the_judgement_needs_stays_with_the_ring() -> None:
             Gatekeeper(seen, Policy(), Gate()).decide(["10.0.0.1"])
             assert len([key for key in ring.memo if isinstance(key, tuple) and key[0] == "state"]) > len(first)
     assert mine == first
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same", "a node died"])
+def test_a_snapshot_that_was_replaced_is_freed_at_once(same: bool) -> None:  # noqa: FBT001 - a case
+    """It and its rings don't stay in memory until Python searches for cycles."""
+    judge = Judging(Gate())
+    seen = replace(SEEN, rings=(replace(RING),))
+    later = replace(seen, taken_at=LATER[1]) if same else clusters.snapshot(MEMBERS, [replace(RING)], down=[1])
+    gc.disable()
+    try:
+        taken(judge, seen)
+        judge_refers = weakref.ref(seen), weakref.ref(seen.rings[0])
+        del seen
+        taken(judge, later)
+        assert [refers() is None for refers in judge_refers] == [True, not same]
+    finally:
+        gc.enable()
 
 
 def test_evidence_is_shared_with_a_snapshot_that_shows_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
