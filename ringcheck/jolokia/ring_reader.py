@@ -70,7 +70,7 @@ class RingReader:
         self._members: tuple[Member, ...] = ()
         self._roster: Roster
         self._endpoint_of: Mapping[str, str] = {}  # by host id, as the node itself knows it
-        self._indexes = NodeIndexes(self._index_of)
+        self._indexes: NodeIndexes
         self._problems: list[Problem] = []
         self._consistent = True
 
@@ -132,13 +132,8 @@ class RingReader:
         """Set the members that the node indexes of rings refer to."""
         self._roster = roster
         self._members = roster.members
+        self._indexes = NodeIndexes(partial(_index_of, roster, self._agent))
         self._endpoint_of = {host_id: endpoint for endpoint, host_id in (self._agent.host_ids or {}).items()}
-
-    def _index_of(self, endpoint: str) -> int:
-        index = self._roster.index_of(endpoint, self._agent.host_ids)
-        if index is None:
-            raise DataError(f"{endpoint} holds ranges but is not a member")
-        return index
 
     # Keyspaces and locations.
 
@@ -436,3 +431,10 @@ def _snitch_name(outcome: Outcome) -> str | None:
     if outcome.status == outcomes.FORBIDDEN:
         outcome.get("the snitch")
     return location_name(outcome.value)
+
+
+def _index_of(roster: Roster, agent: JolokiaEndpoint, endpoint: str) -> int:
+    index = roster.index_of(endpoint, agent.host_ids)
+    if index is None:
+        raise DataError(f"{endpoint} holds ranges but is not a member")
+    return index
