@@ -220,7 +220,7 @@ async def _dialled(host: str, port: int, threads: WorkerThreads) -> socket.socke
         try:
             return await _connected_to(family, address)
         except OSError as error:
-            failure = error
+            failure = error.with_traceback(None)  # as in `sockets`
     raise NotConnectedError.failed(failure) from failure
 
 
@@ -314,12 +314,12 @@ class _Connection(asyncio.Protocol):
             return await waiter
         finally:
             timer.cancel()
+            del waiter  # an error, which it has, refers to this frame
 
     def abort(self) -> None:
         """Close the connection at once."""
-        if self._open:
-            self._open = False
-            self._transport.abort()
+        self._open = False
+        self._transport.abort()
 
     # What the event loop calls
 
@@ -360,13 +360,14 @@ class _Connection(asyncio.Protocol):
         self._end(exc)
 
     def _end(self, error: Exception | None = None) -> None:
-        self._open = False
         self._fail(error or _cut_off())
 
     def _fail(self, error: Exception) -> None:
         """Make the request fail; its connection is not used again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._open = False
+        waiter, self._waiter = self._waiter, None  # the error refers to frames that refer to this connection
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
 
     def _acknowledge_at_once(self) -> None:
         if _QUICK_ACK is not None and self._socket is not None:

@@ -123,7 +123,7 @@ def connect(host: str, port: int, ends: float) -> PlainSocket:
         try:
             return _connected_to(family, address, ends)
         except OSError as error:
-            failure = error
+            failure = error.with_traceback(None)  # it would refer to this frame, which refers to it
     if isinstance(failure, TimeoutError):
         raise ConnectTimeoutError("timed out while connecting") from failure
     raise NotConnectedError.failed(failure) from failure

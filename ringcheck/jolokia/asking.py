@@ -43,6 +43,9 @@ class Started(Protocol[T_co]):
     def result(self) -> T_co:
         """Its result, after it has ended; raises what the work raised."""
 
+    def exception(self) -> BaseException | None:
+        """What the work raised, after it has ended."""
+
 
 class Asking(Protocol):
     """Sends requests to Jolokia agents, and runs many pieces of work at once.

@@ -220,14 +220,14 @@ async def _introduction(contact: ContactPoint, asking: Asking, until: float) -> 
 
 def _answer(started: Started[NodeReport], agent: JolokiaEndpoint) -> ReportOrError:
     """The report, or ringcheck's own error with the agent's place; any other exception is a bug and is raised."""
-    try:
-        return started.result()
-    except ProxyError as error:
+    error = started.exception()  # `result` would raise it, and so tie it to this frame, which has `started`
+    if isinstance(error, ProxyError):
         return error
-    except SourceError as error:
+    if isinstance(error, SourceError):
         return SourceError(_located(error, agent), error.kind, error.symptom)
-    except DataError as error:
+    if isinstance(error, DataError):
         return DataError(_located(error, agent))
+    return started.result()
 
 
 def _located(error: RingcheckError, agent: JolokiaEndpoint) -> str:

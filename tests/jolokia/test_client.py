@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import os
 import socket
 import ssl
 import threading
 import time
-from contextlib import closing
+import weakref
+from contextlib import closing, contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import trustme
 
 from ringcheck.errors import ConfigError, SourceError
+from ringcheck.http.exchange import RetryableError
 from ringcheck.http.loop import RequestLimit
 from ringcheck.http.threads import WorkerThreads
 from ringcheck.http.tls import Tls
@@ -587,3 +591,48 @@ def test_agents_that_hang_keep_no_other_from_being_asked() -> None:
         asking = OnLoop(requests_of(timeout=60.0), WorkerThreads(1), RequestLimit(2, slow=0.1))
         reply = asyncio.run(ask(asking, [agent.url, first.url, second.url]))
     assert reply["value"] == 7
+
+
+class _Poll:
+    """Stands for all that the work of a poll refers to."""
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("raw", [hang, body(b"<html>"), None], ids=["hangs", "no JSON", "refuses"])
+def test_an_error_keeps_nothing_of_its_poll(raw: Any, streamed: bool) -> None:  # noqa: FBT001 - a case
+    """What failed work refers to, and its errors, are freed with its task, not only when Python searches for cycles."""
+
+    async def failing(asking: OnLoop, url: str, _: _Poll) -> None:
+        await (asking.stream if streamed else asking.post)(url, READ, soon(0.2))
+
+    async def poll(asking: OnLoop, url: str) -> weakref.ref[_Poll]:
+        kept = _Poll()
+        task = asking.start(failing(asking, url, kept))
+        await asking.wait([task], 30)
+        assert isinstance(task.exception(), SourceError)
+        asking.close()
+        return weakref.ref(kept)
+
+    with Agent(raw=raw or hang) as agent, cycles() as found:
+        url = agent.url if raw else f"http://127.0.0.1:{free_port()}/jolokia"
+        refers = asyncio.run(poll(OnLoop(requests_of(), WorkerThreads(1), RequestLimit(8)), url))
+        assert refers() is None
+    errors = SourceError, RetryableError, OSError, HTTPException
+    assert [each for each in found if isinstance(each, errors)] == []
+
+
+@contextmanager
+def cycles() -> Iterator[list[object]]:
+    """What Python would have freed only by a search for cycles; the list is filled when the block ends."""
+    found: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        found += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
