@@ -138,10 +138,13 @@ def site(folder: Path, nodes: int = 6, seconds: float = 0.5, before: float = 0.0
                 one.kill()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], roll: Roll) -> None:
+    """Wait until a condition holds; fails as soon as the roll has ended without it."""
+    assert roll.process
     ends = time.monotonic() + LONG
     while not condition():
-        assert time.monotonic() < ends, what
+        assert roll.process.poll() is None or condition(), roll.told
+        assert time.monotonic() < ends, roll.told
         time.sleep(0.05)
 
 
@@ -173,7 +176,7 @@ def test_one_of_two_is_killed(tmp_path: Path, moment: str) -> None:
     """
     with site(tmp_path, seconds=1.0) as here:
         one, other = here.roll("one"), here.roll("other")
-        until(lambda: one.events(moment), f"{moment} did not come to be: {one.told}")
+        until(lambda: one.events(moment), one)
         one.kill()
         left = set(one.events("lease")[-1]["nodes"]) if moment != "released" else set()
         assert here.leases() >= left
@@ -190,7 +193,7 @@ def test_etcd_goes_away_under_a_batch(tmp_path: Path) -> None:
     """The batch comes back, but can't release its lease: exit 3 with the reason, no other batch; --resume continues."""
     with site(tmp_path, seconds=1.0) as here:
         roll = here.roll("one")
-        until(lambda: roll.events("command"), roll.told)
+        until(lambda: roll.events("command"), roll)
         here.etcd.stop()
         assert roll.finish() == 3
         assert "back, but the lease could not be released: " in roll.told
@@ -212,9 +215,9 @@ def test_etcd_is_away_between_batches(tmp_path: Path) -> None:
     """The roll waits without a lease and without starting a batch, reports why, and continues once etcd is back."""
     with site(tmp_path) as here:
         roll = here.roll("one", "--pause-between", "2s")
-        until(lambda: roll.events("pause"), roll.told)
+        until(lambda: roll.events("pause"), roll)
         here.etcd.stop()
-        until(lambda: _waits_for_etcd(roll, here), roll.told)
+        until(lambda: _waits_for_etcd(roll, here), roll)
         [lease] = roll.events("lease")
         assert roll.ran() == once(lease["nodes"])
         here.etcd.start([here.etcd])
@@ -227,11 +230,11 @@ def test_etcd_is_away_between_batches(tmp_path: Path) -> None:
 def test_etcd_stays_away(tmp_path: Path) -> None:
     """After --wait it exits with 3 and the reason, and has started nothing without a lease; --resume continues."""
     with site(tmp_path) as here:
-        roll = here.roll("one", "--pause-between", "2s", "--wait", "5s")
-        until(lambda: roll.events("pause"), roll.told)
+        roll = here.roll("one", "--pause-between", "2s", "--wait", "15s")
+        until(lambda: roll.events("pause"), roll)
         here.etcd.stop()
         assert roll.finish() == 3
-        assert "the gate did not open within 5 s: " in roll.told
+        assert "the gate did not open within 15 s: " in roll.told
         assert here.etcd.url in roll.told
         [lease] = roll.events("lease")
         assert roll.ran() == once(lease["nodes"])
