@@ -175,11 +175,11 @@ def _about_scope(scope: Scope, keyspaces: Sequence[KeyspaceVerdict], question: Q
 
 def _without_nodes(snapshot: Snapshot, ring: Ring, names: list[str]) -> Iterator[Finding]:
     """Datacenters of a ring's replication without any node, even joining; none if a node's datacenter is unknown."""
-    known = all(node.datacenter for node in snapshot.nodes)
-    if ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY or not known:
+    if ring.replication is None or ring.replication.strategy != NETWORK_TOPOLOGY:
         return
-    for datacenter, factor in ring.replication.options:
-        if factor.replicas and datacenter not in snapshot.datacenters:
+    empty = [item for item in ring.replication.options if item[1].replicas and item[0] not in snapshot.datacenters]
+    if empty and all(node.datacenter for node in snapshot.nodes):
+        for datacenter, factor in empty:
             text = f"{listed(names)}: {counted(factor.replicas, 'replica')} in {datacenter}, which has no nodes"
             yield noted("replication_without_nodes", names[0], text, f"replication {ring.replication}")
 

@@ -95,15 +95,13 @@ class Evidence:
             return view
         index = self.snapshot.index.get(view.observer)
         reason = unusable_because(None if index is None else self.snapshot.nodes[index], view)
-        if reason is None and not self._lists_itself(view, index):
-            reason = "it does not list itself as live"
+        if reason is None:
+            lists = self.liveness(view)
+            if index not in lists.reached and index not in lists.both:
+                reason = "it does not list itself as live"
         if reason is None:
             return view if view.outcome == "ok" else replace(view, outcome="ok", reason=None)
         return replace(view, outcome="discarded", reason=reason)
-
-    def _lists_itself(self, view: View, index: int | None) -> bool:
-        lists = self.liveness(view)
-        return index in lists.reached or index in lists.both
 
     # One view
 
@@ -271,14 +269,14 @@ class Evidence:
         a node whose own view counts, if another view reaches it or if no observer reaches any other observer. Of the
         other nodes, those that some view knows are `down`, and the rest are `unknown`.
         """
-        return tuple([self._state(index) for index in range(len(self.snapshot.nodes))])
+        of_most: State = "up" if self.usable else "unknown"
+        states = [of_most] * len(self.snapshot.nodes)
+        for index, blind in self.seen_down_by.items():
+            states[index] = self._state(index, len(blind))
+        return tuple(states)
 
-    def _state(self, index: int) -> State:
-        blind = len(self.seen_down_by.get(index, ()))
-        if not self.usable:
-            return "unknown"
-        if not blind:
-            return "up"
+    def _state(self, index: int, blind: int) -> State:
+        """The state of a node that this many views that count do not reach."""
         own = self.snapshot.nodes[index].address in self._observers
         cut_off = blind == len(self.usable) - 1 and not all(len(side) == 1 for side in self.partition or ("",))
         if own and not cut_off:
@@ -344,16 +342,9 @@ class Evidence:
         return self._in_movement("moving")
 
     def _in_movement(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
-        own = self._own_modes.get(which.upper(), frozenset())
+        found = [index for index, node in enumerate(self.snapshot.nodes) if node.mode == which.upper()]
+        own = frozenset(filter(self._self_report, found))
         return own.union(*(getattr(lists, which) for lists in self._lists))
-
-    @cached_property
-    def _own_modes(self) -> dict[str | None, frozenset[int]]:
-        """The nodes whose own agents answered, by the mode that these report."""
-        nodes: dict[str | None, list[int]] = defaultdict(list)
-        for index in filter(self._self_report, self._all_nodes):
-            nodes[self.snapshot.nodes[index].mode].append(index)
-        return {mode: frozenset(indexes) for mode, indexes in nodes.items()}
 
     @cached_property
     def holders(self) -> frozenset[int]:

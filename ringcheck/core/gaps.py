@@ -173,10 +173,11 @@ def _other_addresses(evidence: Evidence) -> Iterator[Finding]:
 def _schemas(evidence: Evidence) -> Iterator[Finding]:
     """Nodes of one release with different schema versions; during an upgrade releases differ, which is normal."""
     schemas_of: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for view in evidence.usable:
-        if view.schema_version:
-            version = release(evidence.node(view).release_version)
-            schemas_of[version][view.schema_version].append(view.observer)
+    for views in evidence.alike:
+        schemas = schemas_of[release(evidence.node(views[0]).release_version)]
+        for view in views:
+            if view.schema_version:
+                schemas[view.schema_version].append(view.observer)
     for schemas in schemas_of.values():
         if len(schemas) > 1:
             few = min((sorted(observers) for observers in schemas.values()), key=lambda names: (len(names), names))

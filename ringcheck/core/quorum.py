@@ -139,7 +139,8 @@ class MetadataService:
 
     def _unknown(self) -> Iterator[Finding]:
         evidence = self._evidence
-        silent = [view.observer for view in evidence.usable if view.metadata is None and self._has_service(view)]
+        views = [view for alike in evidence.alike if self._has_service(alike[0]) for view in alike]
+        silent = sorted(view.observer for view in views if view.metadata is None)
         if silent and not self.reports:
             text = f"the members of the cluster metadata service are not known: {listed(silent)} did not report them"
             hint = "the access policy must allow CMSOperations' describeCMS"
