@@ -30,9 +30,11 @@ def config() -> None:
 @_file
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 def check(path: str, files: tuple[str, ...]) -> int:
-    """Find every mistake in configuration files, with its line and column.
+    """Find mistakes in configuration files.
 
-    Checks each FILE, or else the file of --config. Exit codes: 0 no mistake, 3 mistakes.
+    Checks each FILE, or else the file of --config, and prints each mistake with its line and column.
+
+    Exit codes: 0 no mistake, 3 mistakes.
     """
     good = [_checked(file) for file in files or (path,)]
     return 0 if all(good) else UNKNOWN

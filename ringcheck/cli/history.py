@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, Whole, format_option, target_options
+from ringcheck.cli.options import FOR_AGENT, ClusterCommand, Whole, format_option, target_options
 from ringcheck.cli.target import DEFAULT_CONFIG, require_config
 from ringcheck.cli.terminal import say
 from ringcheck.errors import UsageError
@@ -30,6 +30,7 @@ MOST = 100_000  # entries
 @target_options(
     without=("dc", "keyspace", "jmx", "jmx_username", "jmx_password_file"),
     refused=dict.fromkeys(("host", "url", "proxy"), NODES) | {"from_": "a snapshot has no past"},
+    texts=FOR_AGENT,
 )
 @click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
 @click.option(
@@ -42,7 +43,12 @@ MOST = 100_000  # entries
 )
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, help="Only this kind of change. Repeatable.")
 @click.option(
-    "--limit", type=Whole(1, MOST), default=100, show_default=True, help="Number of changes; the latest are shown."
+    "--limit",
+    type=Whole(1, MOST),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="Number of changes; the latest are shown.",
 )
 @format_option("text", "json")
 def history(  # noqa: PLR0913, PLR0917 - one argument an option
@@ -57,7 +63,7 @@ def history(  # noqa: PLR0913, PLR0917 - one argument an option
     """What changed in a cluster, and when: severity, nodes, views, findings, leases, the gate's decisions.
 
     The agent keeps it in its state file (`agent: {state: FILE}`). Without --agent this command reads the file, even
-    while the agent runs. --username, --password-file and the certificates are for the agent.
+    while the agent runs.
 
     Exit codes: 0, or 3 if the history can't be read.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ringcheck.cli.options import ClusterCommand, format_option, target_options
+from ringcheck.cli.options import FOR_AGENT, ClusterCommand, format_option, target_options
 from ringcheck.cli.terminal import columns
 from ringcheck.errors import UsageError
 
@@ -23,6 +23,7 @@ NODES = "the evidence is the agent's: no node is asked"
 @target_options(
     without=("dc", "keyspace", "jmx", "jmx_username", "jmx_password_file"),
     refused=dict.fromkeys(("host", "url", "proxy"), NODES) | {"from_": "a snapshot has no queries"},
+    texts=FOR_AGENT,
 )
 @click.option("--agent", metavar="URL", help="Ask this running agent; needs --cluster.")
 @format_option("text", "json")
@@ -30,7 +31,7 @@ def levels(target: Target, agent: str | None, format_: str) -> int:
     """Which consistency levels clients use, which source shows that, and which rules it suggests.
 
     The agent looks at the queries of a cluster that has `observed`, or `auto` in a rule. Without --agent its state file
-    is read. --username, --password-file and the certificates are for the agent.
+    is read.
 
     Exit codes: 0, or 3 if the evidence can't be read.
     """

@@ -134,7 +134,7 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
     ),
     "timeout": (
         ("-t", "--timeout"),
-        {"type": Seconds(), "default": TIMEOUT, "help": "Total time for all nodes together. [default: 9s]"},
+        {"type": Seconds(), "default": TIMEOUT, "help": "Total time for all requests together. [default: 9s]"},
     ),
     "username": (("--username",), {"metavar": "NAME", "help": "User name for Jolokia, with -H or -u."}),
     "password_file": (("--password-file",), {"metavar": "FILE", "help": "File that holds the user's password."}),
@@ -143,6 +143,13 @@ TARGET_OPTIONS: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {
     "key_file": (("--key-file",), {"metavar": "FILE", "help": "Private key of the client certificate."}),
 }
 """For each field of `Target` its option: flags, and arguments of `click.option`."""
+
+# The help of these options where they are for the agent of --agent, and no node is asked.
+FOR_AGENT: Mapping[str, str] = {
+    "username": "User name for the agent.",
+    "ca_file": "CA certificates to verify the agent's certificate with.",
+    "cert_file": "Client certificate, if the agent asks for one.",
+}
 
 # Values of the fields of `Target` whose options a command lacks.
 ABSENT: Mapping[str, Any] = {
@@ -185,7 +192,7 @@ class ClusterCommand(click.Command):
 
 
 def target_options(
-    *, without: Collection[str] = (), refused: Mapping[str, str] | None = None
+    *, without: Collection[str] = (), refused: Mapping[str, str] | None = None, texts: Mapping[str, str] | None = None
 ) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Give a `ClusterCommand` the options that name a cluster, as one argument `target`.
 
@@ -194,9 +201,10 @@ def target_options(
             their environment variables are ignored.
         refused: fields of `Target` that the command must not ignore, each with the reason why it can't heed them.
             Their options are hidden; an option or environment variable that is set is an error.
+        texts: fields of `Target` whose options have another help text than that in `TARGET_OPTIONS`.
     """
-    refused = refused or {}
-    declared = [_declared(name, refused.get(name)) for name in TARGET_OPTIONS if name not in without]
+    refused, texts = refused or {}, texts or {}
+    declared = [_declared(name, refused.get(name), texts.get(name)) for name in TARGET_OPTIONS if name not in without]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)  # click keeps the parameters of the other decorators on the function
@@ -238,8 +246,9 @@ def _variable(name: str) -> str:
     return f"RINGCHECK_{max(TARGET_OPTIONS[name][0], key=len).lstrip('-')}".upper().replace("-", "_")
 
 
-def _declared(name: str, refusal: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _declared(name: str, refusal: str | None, text: str | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     flags, arguments = TARGET_OPTIONS[name]
+    arguments = {**arguments, "help": text or arguments["help"]}
     variable = _variable(name)
     hidden: dict[str, Any] = {}
     if refusal:
@@ -266,7 +275,7 @@ def format_option(*formats: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 tokens_choice_option = click.option(
-    "--allocated", is_flag=True, help="Suppose tokens like those of Cassandra's allocation, not random ones."
+    "--allocated", is_flag=True, help="Assume tokens like those of Cassandra's allocation, not random ones."
 )
 
 levels_option = click.option(
