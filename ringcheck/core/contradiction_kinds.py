@@ -9,7 +9,7 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="movement_disagreement",
         severity=Severity.UNKNOWN,
-        meaning="Views that count disagree on which nodes join, leave or move, or a view shows a node as joining "
+        meaning="Usable views disagree on which nodes join, leave or move, or a view shows a node as joining "
         "although it owns ranges. These coordinators place replicas by a ring that differs from the one that was read. "
         "A note if their clients are served with either ring.",
         next_step="Wait some seconds. If the finding stays, compare `nodetool status` on these nodes, and restart the "
@@ -20,8 +20,8 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="token_disagreement",
         severity=Severity.UNKNOWN,
-        meaning="Nodes give a member different shares of the ring: they know different tokens of some member. Some "
-        "coordinators look for replicas on other nodes than the ring that was read shows.",
+        meaning="Nodes report different shares of the ring for a member: they know different tokens of some member. "
+        "Some coordinators send queries to other replicas than those in the ring that was read.",
         next_step="Wait some seconds. If the finding stays, compare `nodetool ring` on these nodes, and restart the "
         "node that is behind.",
         reason="contradiction",
@@ -30,8 +30,8 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="location_disagreement",
         severity=Severity.UNKNOWN,
-        meaning="Nodes disagree on the datacenter or rack of a node. These coordinators count other replicas as local, "
-        "and may look for replicas on other nodes, than the ring that was read shows.",
+        meaning="Nodes disagree on the datacenter or rack of a node. Some of them therefore count other replicas as "
+        "local, and may send queries to other replicas, than the ring that was read suggests.",
         next_step="Compare `nodetool status` on the nodes named, and the files of their snitches: "
         "cassandra-rackdc.properties or cassandra-topology.properties.",
         reason="contradiction",
@@ -52,10 +52,10 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="replication_unread",
         severity=Severity.UNKNOWN,
-        meaning="Nodes have several schema versions, and the keyspaces of one of these could not be read, or not "
-        "compared with the ring. The coordinators that have it may place replicas otherwise. A recorded snapshot may "
-        "be of a ringcheck that did not ask for them.",
-        next_step="Look at the Jolokia of the nodes named, or run `ringcheck doctor`.",
+        meaning="Nodes have several schema versions, and the keyspaces of one version could not be read, or could not "
+        "be compared with the ring. Coordinators with that version may place replicas differently. Snapshots that were "
+        "recorded by older releases of ringcheck lack these keyspaces.",
+        next_step="Check the Jolokia of the nodes named, or run `ringcheck doctor`.",
         lifts_when="the keyspaces of each schema version can be read",
     ),
     FindingKind(
@@ -78,7 +78,7 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="contradictory_view",
         severity=Severity.WARNING,
-        meaning="A view lists a node both as live and as unreachable. Such a node counts as not reached by that view.",
+        meaning="A view lists a node both as live and as unreachable. In that view such a node counts as unreachable.",
         next_step="Wait for the next poll. If the finding stays, restart gossip on the node whose view it is.",
         reason="contradiction",
         lifts_when="no view lists a node as live and as unreachable",
@@ -109,7 +109,7 @@ CONTRADICTION_KINDS = (
         code="unconfirmed_address",
         severity=Severity.WARNING,
         meaning="Some nodes know the host id of a token owner, others know the owner by its address alone, and the "
-        "owner itself does not say that the address is its own. The two may be different nodes.",
+        "owner itself does not confirm the address. The two may be different nodes.",
         next_step="Compare the host ids of `nodetool status` on the nodes named and on the others. Restart the nodes "
         "that do not know the host id.",
         reason="contradiction",

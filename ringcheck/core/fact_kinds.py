@@ -34,15 +34,15 @@ KINDS: Mapping[str, FactKind] = {
     "restart": FactKind(meaning="A node's gossip was started again, usually with the node.", silent=True),
     "release": FactKind(meaning="The release of Cassandra that a node runs.", silent=True),
     "movement": FactKind(meaning="A node joins, leaves or moves, is being removed or replaced.", vanishes=True),
-    "view": FactKind(meaning="Whether a node's view counts: ok, discarded, unreachable.", normal="ok"),
+    "view": FactKind(meaning="Whether a node's view is usable: ok, discarded, unreachable.", normal="ok"),
     "finding": FactKind(meaning="A finding above a note, with its severity.", vanishes=True),
     "level": FactKind(meaning="The levels that clients of a keyspace use; `*` for all others.", normal="none"),
     "leases": FactKind(meaning="Whether the lease store answers: known, unknown.", normal="known"),
     "lease": FactKind(meaning="The owner of a node's restart lease.", vanishes=True),
     "batch": FactKind(meaning="Several nodes under leases of one owner, such as a batch of `roll`.", vanishes=True),
     "decision": FactKind(meaning="An answer of the gate that the agent gave: safe, unsafe, unknown."),
-    "agent": FactKind(meaning="The agent was started; from when on it had not watched."),
-    "gap": FactKind(meaning="Changes that could not be kept."),
+    "agent": FactKind(meaning="The agent was started; the value before is the time since when nothing was watched."),
+    "gap": FactKind(meaning="Changes that could not be recorded."),
 }
 """All kinds of entries. The last three are events, not facts: they do not last."""
 

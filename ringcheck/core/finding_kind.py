@@ -41,7 +41,7 @@ class FindingKind:
     next_step: str = ""
     gate: GateEffect = "blocks"
     reason: str = "no_data"
-    lifts_when: str = "it can be read"
+    lifts_when: str = "the data can be read"
     waived_for_subject: bool = False
     eased_by_lease: bool = False
     distrusts_subject: bool = False

@@ -22,7 +22,7 @@ _SETTLED = "no node is joining, leaving or moving"
 _STATED = "its replication is stated under `replication:`"
 
 SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
-    "What is lost, or nearly": (
+    "Ranges that are lost or at risk": (
         FindingKind(
             code="unavailable",
             severity=Severity.CRITICAL,
@@ -37,8 +37,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             meaning="Ranges need more replicas at the level than they have, even with all nodes up: the replication "
             "factor is larger than the number of nodes, a datacenter has no replicas, or SimpleStrategy spans several "
             "datacenters.",
-            next_step="This is a mistake of configuration and no new outage. Correct the replication, or don't use "
-            "that level there.",
+            next_step="This is a mistake in the configuration, not a new outage. Correct the replication, or don't "
+            "use that level there.",
             gate="judged",
             loses=True,
         ),
@@ -55,9 +55,9 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="metadata_quorum",
             severity=Severity.WARNING,
-            meaning="Fewer members of the cluster metadata service are up than its quorum. No table can be created or "
-            "altered, and no node can join, leave, move or be replaced. A WARNING and no page: queries are served as "
-            "before, and nodes that stop can start again. A note if there is a quorum, but no member to spare.",
+            meaning="Fewer members of the cluster metadata service are up than its quorum. No table can be created "
+            "or altered, and no node can join, leave, move or be replaced. It is a WARNING, not a page: queries are "
+            "served as before, and nodes that stop can start again. A note if there is a quorum, but none to spare.",
             next_step="Bring back the members that are named as down. Don't replace or remove a node before that.",
             gate="judged",
         ),
@@ -83,7 +83,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             code="metadata_contradiction",
             severity=Severity.WARNING,
             meaning="Views that have applied the same changes report different members of the cluster metadata "
-            "service. The gate keeps the quorum of each of these sets.",
+            "service. The gate requires a quorum in each of these sets.",
             next_step="Compare `nodetool cms describe` on the nodes.",
             reason="contradiction",
             lifts_when="the views report the same members of the cluster metadata service",
@@ -101,10 +101,10 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="no_usable_view",
             severity=Severity.UNKNOWN,
-            meaning="No view counts: no node answered, or every view was discarded, for the reasons given. Without a "
-            "view nothing is known about any keyspace.",
+            meaning="No view is usable: no node answered, or every view was discarded, for the reasons given. Without "
+            "a view nothing is known about any keyspace.",
             next_step="See the reasons.",
-            lifts_when="a node answers whose view counts",
+            lifts_when="a node with a usable view answers",
         ),
         FindingKind(
             code="no_keyspaces",
@@ -136,7 +136,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="node_unknown",
             severity=Severity.UNKNOWN,
-            meaning="No view that counts lists a member as live or as unreachable, so no coordinator reaches it.",
+            meaning="No usable view lists a member as live or as unreachable, so no coordinator reaches it.",
             next_step="Check that node, and `nodetool gossipinfo`.",
             reason="view_missing",
             lifts_when="a view lists the node as live or unreachable",
@@ -186,7 +186,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             "that was read: the node that the ring was read from is behind. Or a contact point has joined the ring, "
             "and no other node knows it.",
             next_step="If the finding stays, check `nodetool gossipinfo` on the nodes named.",
-            lifts_when="the ring that is read has the node's tokens",
+            lifts_when="the node's tokens are in the ring that is read",
         ),
         FindingKind(
             code="topology_stale",
@@ -197,27 +197,27 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="pending_unreadable",
             severity=Severity.UNKNOWN,
-            meaning="Moving ranges could not be read, so writes can't be judged.",
-            next_step="The same as for `ring_unreadable`.",
+            meaning="Pending ranges could not be read, so writes can't be judged.",
+            next_step="As for `ring_unreadable`.",
         ),
     ),
-    "What contradicts itself": CONTRADICTION_KINDS,
-    "What is wrong with views and nodes": (
+    "Contradictions": CONTRADICTION_KINDS,
+    "Views and nodes": (
         FindingKind(
             code="streams_unread",
             severity=Severity.OK,
-            meaning="A node did not say whether it is streaming: its answer failed or was late. Only the gate asks.",
-            next_step="Ask again. If it stays so, look at the node's Jolokia.",
+            meaning="It is not known whether a node is streaming: the request failed or was late. Only the gate asks.",
+            next_step="Ask again. If the finding stays, check that node's Jolokia.",
             gate="judged",
             source_decides=True,
         ),
         FindingKind(
             code="view_discarded",
             severity=Severity.WARNING,
-            meaning="A node answers, but its view does not count. Either other nodes see the node up while it is "
+            meaning="A node answers, but its view is not usable. Either other nodes see the node up while it is "
             "starting or drained, or while its gossip or native transport is off; or they see it down while it may "
             "still serve clients.",
-            next_step="Finish what was begun on that node: `nodetool enablegossip`, `enablebinary`, or a restart.",
+            next_step="Complete the work on that node: `nodetool enablegossip`, `enablebinary`, or a restart.",
             reason="view_missing",
             lifts_when="that node serves again, or all views see it down",
             waived_for_subject=True,
@@ -284,8 +284,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="coordinator_only",
             severity=Severity.OK,
-            meaning="A node owns no tokens and is in no movement (Stargate, `join_ring=false`): it holds no replica, "
-            "and its view is not needed.",
+            meaning="A node owns no tokens and is not joining, leaving or moving (Stargate, `join_ring=false`): it "
+            "holds no replicas, and its view is not needed.",
             gate="note",
         ),
         FindingKind(
@@ -307,8 +307,8 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="auth_level_missing",
             severity=Severity.OK,
-            meaning="A node does not report at which level it reads system_auth, as before the first login after its "
-            "start. Others report a level other than the default, so that both are watched.",
+            meaning="A node does not report the level at which it reads system_auth; that is normal until the first "
+            "login after its start. Other nodes report a level other than the default, so both levels are watched.",
             next_step="Log in to the node once, with a role other than `cassandra`.",
             gate="note",
         ),
@@ -326,7 +326,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             severity=Severity.OK,
             meaning="No node shows that clients must log in, so system_auth is not watched. Authenticators other than "
             "Cassandra's own can be seen only from 4.1 on, after the first login.",
-            next_step="If clients log in, set `authenticates: true`. If they don't, set it to `false` to end the note.",
+            next_step="If clients log in, set `authenticates: true`. If they don't, set it to `false`: the note ends.",
             gate="note",
         ),
     ),
@@ -358,14 +358,15 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
         FindingKind(
             code="lease_overdue",
             severity=Severity.WARNING,
-            meaning="A lease is older than its `deadline`, or its time is not plausible. It lowers no finding.",
+            meaning="A lease is older than its `deadline`, or its time is not plausible. It turns no warning into a "
+            "note.",
             next_step="Finish the restart, or `ringcheck lease break` once the node is back.",
             gate="judged",
         ),
         FindingKind(
             code="leases_unknown",
             severity=Severity.OK,
-            meaning="The lease store did not answer. No finding is lowered.",
+            meaning="The lease store did not answer. No warning becomes a note because of a lease.",
             next_step="Check etcd, or the lock file that is configured.",
             gate="judged",
         ),

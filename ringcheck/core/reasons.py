@@ -68,7 +68,7 @@ _KINDS = (
     ReasonKind(
         code="metadata_quorum",
         answer="unsafe",
-        meaning="Fewer members of the cluster metadata service (Cassandra 6.0+) than its quorum would be left: no "
+        meaning="Fewer members of the cluster metadata service (Cassandra 6.0+) would be left than its quorum: no "
         "table could be created, and no node could join, leave, move or be replaced. It also blocks if the quorum is "
         "lost already, unless every candidate is down already and is to be restarted.",
         lifts_when="more members of the cluster metadata service are up",
@@ -101,8 +101,8 @@ _KINDS = (
     ReasonKind(
         code="candidate_up",
         answer="unsafe",
-        meaning="With `--action removenode` or `replace`: not every view that counts lists the node as unreachable, or "
-        "its own Jolokia reports that it serves. Only a dead node can be removed or replaced.",
+        meaning="With `--action removenode` or `replace`: not every usable view lists the node as unreachable, or its "
+        "own Jolokia reports that it serves clients. Only a dead node can be removed or replaced.",
         lifts_when="every view lists the node as unreachable; a node that is up is decommissioned instead",
     ),
     ReasonKind(
@@ -133,7 +133,7 @@ _KINDS = (
         answer="unsafe",
         meaning="With `--action replace`: several nodes are named, and ranges that they share have fewer live replicas "
         "than a quorum. Values that only the dead nodes acknowledged would be lost, and no repair could restore them. "
-        "`together` in the decision has the groups that may be replaced at once.",
+        "The groups that may be replaced at once are in `together` of the decision.",
         lifts_when="they are replaced one after the other",
     ),
     ReasonKind(
@@ -168,8 +168,8 @@ _KINDS = (
         code="lease_held",
         answer="unsafe",
         meaning="Other nodes are under a restart lease and count as down. A note; it blocks with every action but "
-        "`restart`. With `--action removenode` or `replace` the candidate's own lease blocks too: somebody will bring "
-        "it back.",
+        "`restart`. With `--action removenode` or `replace` the candidate's own lease blocks too: its owner is "
+        "going to bring the node back.",
         lifts_when="the lease is released",
         headline=0,
         passing=True,
@@ -217,7 +217,7 @@ _KINDS = (
     ReasonKind(
         code="streams_unread",
         answer="unknown",
-        meaning="A candidate did not say whether it is streaming: its answer failed or was late.",
+        meaning="It is not known whether a candidate is streaming: the request failed or was late.",
         lifts_when="`StreamManager`'s `CurrentStreams` can be read there",
         passing=True,
     ),
@@ -257,7 +257,7 @@ _KINDS = (
     ReasonKind(
         code="view_missing",
         answer="unknown",
-        meaning="A node that other nodes see up does not answer, or its view does not count. The candidates' own views "
+        meaning="A node that other nodes see up does not answer, or its view is not usable. The candidates' own views "
         "are not needed.",
         lifts_when="every node's Jolokia answers",
         waived_for_subject=True,
@@ -272,8 +272,8 @@ _KINDS = (
     ReasonKind(
         code="no_data",
         answer="unknown",
-        meaning="Data that is needed could not be read, or no keyspace is watched.",
-        lifts_when="it can be read",
+        meaning="Data that the gate needs could not be read, or no keyspace is watched.",
+        lifts_when="the data can be read",
     ),
     ReasonKind(
         code="levels_unclear",
@@ -288,7 +288,7 @@ _KINDS = (
         answer="safe",
         meaning="Ranges can never be served at the level; no stop makes it worse.",
         lost="before",
-        lifts_when="the replication is corrected; no stop makes it worse",
+        lifts_when="the replication is corrected",
     ),
     ReasonKind(
         code="rack_empties",
