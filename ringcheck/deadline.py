@@ -218,7 +218,7 @@ class _Parent:
             code = self._run(held)
         except BaseException as error:  # noqa: BLE001 - whatever happens, the work must not begin a second time
             self._kill()
-            code = _end_with(f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+            code = _end_with(f"this is a bug in ringcheck: {type(error).__name__}: {error}")
         os._exit(code)  # without the interpreter's own end, which takes long on a starved machine
 
     def _run(self, held: set[int | signal.Signals]) -> int:

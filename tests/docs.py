@@ -78,7 +78,7 @@ document; `schema` states which one:
   "schema": "ringcheck/error/1",
   "command": "health",
   "kind": "unreachable",
-  "error": "nobody answered: http://10.0.0.1:8778/jolokia: connection refused",
+  "error": "no node answered: http://10.0.0.1:8778/jolokia: connection refused",
   "exit_code": 3,
   "next_step": "start Jolokia there, or correct the port; `ringcheck doctor` with the same cluster options shows why",
   "documentation": "docs/getting-started.md"

@@ -190,7 +190,7 @@ def current_verdict(reading: Reading) -> Verdict:
         raise UnknownError(f"there is no verdict on {reading.cluster} yet: {why}")
     if not reading.fresh:
         why = reading.error or "polls hang"
-        raise UnknownError(f"the last verdict on {reading.cluster} is of {reading.verdict.snapshot.taken_at}: {why}")
+        raise UnknownError(f"the last verdict on {reading.cluster} is from {reading.verdict.snapshot.taken_at}: {why}")
     return reading.verdict
 
 

@@ -12,7 +12,7 @@ TEXT_BYTES = 270  # as escapes in the log up to 810: the log cuts at 1,000, and 
 
 def bug_text(error: BaseException) -> str:
     """The type and text of an error, without its location: for answers to clients."""
-    return limit_of(error) or f"this is a bug of ringcheck: {type(error).__name__}: {one_line(str(error), TEXT_BYTES)}"
+    return limit_of(error) or f"this is a bug in ringcheck: {type(error).__name__}: {one_line(str(error), TEXT_BYTES)}"
 
 
 def located_bug(error: BaseException) -> str:

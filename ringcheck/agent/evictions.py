@@ -188,7 +188,7 @@ class Evictions:
                 if pod.ended or resolved(pod.node, seen := self._lock.poll(cluster)) in seen.index:
                     owners.append((cluster, pod))
             except (RefusedError, UnknownError, RingcheckError) as error:
-                problems.append(f"not known whether the pod is of {cluster.name}: {error}")
+                problems.append(f"not known whether the pod belongs to {cluster.name}: {error}")
         return owners, problems
 
     # The pod of one cluster
@@ -288,7 +288,7 @@ def _is_unsafe(error: Exception) -> bool:
 def _refusal(clusters: Sequence[Cluster], why: str, *, known: bool) -> Admission:
     """A refusal. If it is not known whether the eviction is safe, the clusters' configuration may turn it around."""
     opens = not known and _opens(clusters)
-    what = "let through although it is not known whether it is safe" if opens else "refused"
+    what = "allowed, although it is not known whether it is safe" if opens else "refused"
     names = ", ".join(cluster.name for cluster in clusters)
     return Admission(allowed=opens, message=one_line(f"{names}: {what}: {why}"), warning=opens)
 

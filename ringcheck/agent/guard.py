@@ -158,9 +158,9 @@ class Guard:
 def _wrong_host(scope: Scope, hosts: list[str]) -> _Refusal | None:
     """Refuse Host headers that are malformed or not ours. A missing one is accepted: some load balancers send none."""
     if not all(map(_HOST.fullmatch, hosts)):
-        return _Refusal(400, "the Host is neither HOST, HOST:PORT nor [IPV6]:PORT")
+        return _Refusal(400, "the Host header is not HOST, HOST:PORT or [IPV6]:PORT")
     if len(hosts) > 1 or not all(_host_is_ours(scope, host) for host in hosts):
-        return _Refusal(421, "this service does not accept that Host here: use an address or localhost")
+        return _Refusal(421, "this service does not accept that Host header: use an address or localhost")
     return None
 
 

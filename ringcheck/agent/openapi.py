@@ -48,7 +48,7 @@ _COMMON = {
     400: "The request is malformed: its Host header, a parameter or the body",
     421: "The Host header names another service",
     429: "Too many passwords are being checked",
-    500: "A bug of ringcheck",
+    500: "A bug in ringcheck",
     503: "The host of the agent has run out of memory, descriptors or threads",
 }
 _LOGIN = {401: "A user and its password are required"}

@@ -81,21 +81,21 @@ def read(answer: object, labels: SpanLabels, source: str) -> Sampled:
     if not isinstance(result, list):
         raise DataError(f"{source}: the result of the query is not an instant vector")
     if len(result) > MAX_SERIES:
-        raise DataError(f"{source}: the query has {len(result)} series; {MAX_SERIES} are admitted")
+        raise DataError(f"{source}: the query has {len(result)} series; the limit is {MAX_SERIES}")
     series: dict[str, tuple[Use, int]] = {}
     missing: Counter[str] = Counter()
     for item in result:
         name, use, value = _series(item, labels, source)
         if use is None:
-            missing["no consistency level that is known"] += 1
+            missing["an unknown consistency level"] += 1
         elif use.level not in QUERIED:
             continue
         elif value is None:
-            missing[f"no value from 0 to {MOST}"] += 1
+            missing[f"a value that is not between 0 and {MOST}"] += 1
         else:
             series[name] = use, value
     gaps = [f"{number} series have {what}" for what, number in missing.items()]
-    gaps += [] if result else ["the query has no series"]
+    gaps += [] if result else ["the result of the query has no series"]
     gaps += _warnings(answer)
     return Sampled(series, f"{source}: {'; '.join(gaps)}" if gaps else "")
 
@@ -116,7 +116,7 @@ def _series(item: object, labels: SpanLabels, source: str) -> tuple[str, Use | N
         number = float(value)
         level = _label(metric, labels.level).upper()
     except (TypeError, KeyError, ValueError, AttributeError):
-        raise DataError(f"{source}: a series has another form than that of Prometheus") from None
+        raise DataError(f"{source}: a series is not in Prometheus's format") from None
     if level not in Level.__members__ or level == Level.LOCAL_ALL:
         return name, None, None
     use = Use(_label(metric, labels.keyspace), _label(metric, labels.datacenter), Level[level])

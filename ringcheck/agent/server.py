@@ -322,5 +322,5 @@ def _await(server: uvicorn.Server, thread: threading.Thread) -> None:
     ends = time.monotonic() + 30
     while not server.started:
         if not thread.is_alive() or time.monotonic() > ends:
-            raise RingcheckError("the web server did not start: this is a bug of ringcheck")
+            raise RingcheckError("the web server did not start: this is a bug in ringcheck")
         time.sleep(0.01)

@@ -112,7 +112,7 @@ class WebConfig:
 def _hash(value: str) -> bytes:
     match = re.fullmatch(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", value)
     if not match:
-        raise ValueError("is no bcrypt hash: `htpasswd -nBC 10 NAME` makes one")
+        raise ValueError("is not a bcrypt hash: `htpasswd -nBC 10 NAME` makes one")
     if int(match[1]) not in COSTS:
         raise ValueError(f"has cost {match[1]}; costs from 04 to {COSTS[-1]} are accepted, 10 is usual")
     return value.encode()

@@ -252,7 +252,7 @@ class _Service:
         if not stuck:
             notify("WATCHDOG=1")
         elif not self.stuck:
-            self.log("stuck", "error", why="the polls of a cluster do not go on")
+            self.log("stuck", "error", why="the polls of a cluster make no progress")
         self.stuck = stuck
 
     def _status(self) -> str:

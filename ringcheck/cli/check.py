@@ -230,7 +230,8 @@ def _alerts(critical: str | None = None, warning: str | None = None) -> str:
 
     page, ticket = critical or _level_of(DEFAULT.critical), warning or _level_of(DEFAULT.warning)
     first = warns_first(Threshold(level(ticket)), Threshold(level(page)))
-    return f"critical if {page} is lost, warning if {ticket} is lost{'' if first else ', which never comes first'}"
+    text = f"critical if {page} is lost, warning if {ticket} is lost"
+    return text if first else f"{text}; the warning never comes first"
 
 
 def _level_of(threshold: Threshold | None) -> str:

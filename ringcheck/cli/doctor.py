@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ringcheck.cli.target import Target
 
 FAILED = 2
-LIVE = "it asks a node that runs"
+LIVE = "it asks a live node"
 
 
 @click.command(cls=ClusterCommand)
@@ -41,7 +41,7 @@ def doctor(target: Target, contact: str | None, format_: str) -> int:
     cluster = target.choose().definition()
     named = (*target.host, *(url for url in target.url if "{address}" not in url))
     if len(named) > 1 or (named and contact):
-        raise UsageError("name one host: its steps are shown one by one")
+        raise UsageError("name one host: doctor tests one host at a time")
     diagnosis = diagnose(cluster, contact, target.timeout)
     document = diagnosis_document(diagnosis)
     shown = render(diagnosis, colour=colours(), width=columns())

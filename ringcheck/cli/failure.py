@@ -137,7 +137,7 @@ def problem_of(error: BaseException, command: str = "") -> Problem:
     if what := limit_of(error):
         return Problem("limit", what)
     text = one_line(str(error), 800)
-    return Problem("bug", f"this is a bug of ringcheck: {type(error).__name__}: {text} (RINGCHECK_DEBUG=1 shows where)")
+    return Problem("bug", f"this is a bug in ringcheck: {type(error).__name__}: {text} (RINGCHECK_DEBUG=1 shows where)")
 
 
 def _kind(error: RingcheckError) -> str:

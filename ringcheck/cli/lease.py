@@ -226,7 +226,7 @@ def _member(name: str, seen: Snapshot) -> str:
 
     address = resolve(name, seen)
     if address not in seen.index:
-        raise UsageError(f"{name} is no node of {seen.cluster} ({suggestion(name, seen.index)})")
+        raise UsageError(f"{name} is not a node of {seen.cluster} ({suggestion(name, seen.index)})")
     return address
 
 

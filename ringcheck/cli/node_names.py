@@ -71,7 +71,7 @@ def matching(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
     for name in names:
         meant = [address for address in _candidates(name, host_ids) if address in host_ids] if name else []
         if not meant:
-            raise UsageError(f"{name or repr(name)} is no node of {snapshot.cluster} ({suggestion(name, host_ids)})")
+            raise UsageError(f"{name or repr(name)} is not a node of {snapshot.cluster} ({suggestion(name, host_ids)})")
         found |= dict.fromkeys(meant)
     return list(found)
 
@@ -139,7 +139,7 @@ def resolve_among(name: str, host_ids: Mapping[str, str | None]) -> str:
     if not name:
         raise UsageError("a NODE is empty")  # a variable that was never set; it is the beginning of every name
     if "," in name:
-        raise UsageError(f"{name!r} is not one NODE", "put blanks between nodes, and no commas")
+        raise UsageError(f"{name!r} is not a single NODE", "separate nodes with spaces, not with commas")
     with suppress(DataError):
         return address(name)  # a whole address is not the beginning of another: 10.0.0.1 never means 10.0.0.10
     candidates = _candidates(name, host_ids)

@@ -193,7 +193,7 @@ def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: 
     datacenters = cluster.target.dc
     wanted = members(seen, nodes, rack, datacenters)
     if unknown := [address for address in wanted if address not in seen.index]:
-        raise UsageError(f"{unknown[0]} is no node of {seen.cluster} ({suggestion(unknown[0], seen.index)})")
+        raise UsageError(f"{unknown[0]} is not a node of {seen.cluster} ({suggestion(unknown[0], seen.index)})")
     if not wanted:
         raise UsageError(f"{seen.cluster} has no node" + (f" in {', '.join(datacenters)}" if datacenters else ""))
     return wanted

@@ -240,7 +240,7 @@ def ask(url: str, action: str, document: dict[str, Any]) -> dict[str, Any]:
         connection.request("POST", f"/control/{action}", json.dumps(document))
         reply: dict[str, Any] = json.loads(connection.getresponse().read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        why = (getattr(error, "strerror", None) or "the answer is none of an embedded cluster").lower()
+        why = (getattr(error, "strerror", None) or "the answer does not come from an embedded cluster").lower()
         text = f"no embedded cluster answers at {url}: {why}; start one with `ringcheck simulate --serve`"
         raise UsageError(text) from None
     finally:

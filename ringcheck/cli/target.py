@@ -149,7 +149,7 @@ class Target:
             require_usable(url)
         contacts = (*self.host, *(url for url in self.url if "{address}" not in url))
         if not contacts:
-            raise UsageError("-u with {address} names no node to begin with: add one with -H")
+            raise UsageError("-u with {address} needs a node to start from: add one with -H")
         return JolokiaSettings(
             contact_points=contacts,
             url=template_of(self.url[0]) if self.url else same_port(self.host[0], "https" if self.tls() else "http"),
@@ -174,7 +174,7 @@ class Target:
         from ringcheck.jolokia.settings import DEFAULT_JMX, JolokiaSettings
 
         if self.url or not self.host:
-            raise UsageError("--proxy takes the nodes to begin with by -H, and not -u")
+            raise UsageError("--proxy takes the nodes to start from with -H, not with -u")
         try:
             template = jmx_template(self.jmx or same_jmx_port(self.host[0], DEFAULT_JMX))
         except ValueError as error:

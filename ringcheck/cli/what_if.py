@@ -32,22 +32,20 @@ if TYPE_CHECKING:
 @click.command("what-if", cls=ClusterCommand)
 @target_options()
 @click.argument("nodes", metavar="[NODE]...", nargs=-1)
-@click.option("--down", metavar="NODE[,NODE...]", multiple=True, help="Suppose these nodes down. Repeatable.")
+@click.option("--down", metavar="NODE[,NODE...]", multiple=True, help="Assume that these nodes are down. Repeatable.")
+@click.option("--rack", metavar="RACK", help="Assume that this rack is down; add --dc if several datacenters have it.")
+@click.option("--down-dc", metavar="DC", multiple=True, help="Assume that this datacenter is down. Repeatable.")
+@click.option("--up", metavar="NODE[,NODE...]", multiple=True, help="Assume that these nodes are up. Repeatable.")
 @click.option(
-    "--rack", metavar="RACK", help="Suppose all nodes of this rack down; add --dc if several datacenters have it."
-)
-@click.option("--down-dc", metavar="DC", multiple=True, help="Suppose all nodes of this datacenter down. Repeatable.")
-@click.option("--up", metavar="NODE[,NODE...]", multiple=True, help="Suppose these nodes back. Repeatable.")
-@click.option(
-    "--rf", metavar="KEYSPACE=DC:N[,DC:N...]", multiple=True, help="Suppose this replication of a keyspace. Repeatable."
+    "--rf", metavar="KEYSPACE=DC:N[,DC:N...]", multiple=True, help="Assume this replication of a keyspace. Repeatable."
 )
 @click.option(
     "--add",
     metavar="DC:RACK",
     multiple=True,
-    help="Suppose a new node there, with as many tokens as others. Repeatable.",
+    help="Assume a new node there, with as many tokens as the others. Repeatable.",
 )
-@click.option("--tokens", type=Whole(1, 1024), metavar="N", help="Suppose that every node has N new tokens.")
+@click.option("--tokens", type=Whole(1, 1024), metavar="N", help="Assume that every node has N new tokens.")
 @tokens_choice_option
 @levels_option
 @format_option("text", "json")
@@ -68,9 +66,9 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     """The verdict as it would be with nodes down or back, another replication, other tokens or more nodes.
 
     A NODE is an address, a host name, a host id, or the beginning of an address or host id. A NODE without an option
-    is supposed down. Nothing is stopped or changed.
+    is assumed to be down. Nothing is stopped or changed.
 
-    Exit codes: those of `health`, for the supposed verdict.
+    Exit codes: those of `health`, for the verdict as it would be.
     """
     from ringcheck.core import whatif as core
     from ringcheck.core.assess import Question
@@ -88,7 +86,7 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     )
     if not supposed:
         raise UsageError(
-            "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"
+            "name nodes to assume down (--down, --rack, --down-dc) or up (--up), or use --rf, --add or --tokens"
         )
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
     result = core.what_if(seen, cluster.policy(seen), supposed, question, leases())

@@ -69,7 +69,7 @@ def _bytes(path: str) -> bytes:
     except ValueError:  # a NUL in the name
         raise UnreadableError("can't be read: the name has a NUL character") from None
     if len(data) > MOST_BYTES:
-        raise UnreadableError("larger than 1 MiB, and so no configuration of ringcheck")
+        raise UnreadableError("larger than 1 MiB, which is too large for a configuration")
     return data
 
 

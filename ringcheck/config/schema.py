@@ -241,7 +241,7 @@ def _cluster_conflicts(present: frozenset[str]) -> Iterator[str]:
     if "fleetlock" in present and "lease" not in present:
         yield "fleetlock needs lease, where its grants are kept"
     if ("jolokia" in present) == ("replay" in present):
-        yield "a cluster takes jolokia or replay, one of them"
+        yield "a cluster takes either jolokia or replay"
     elif "replay" in present and {"fleetlock", "kubernetes"} & present:
         yield "a cluster that is replayed has no nodes to stop: remove fleetlock and kubernetes"
 

@@ -216,7 +216,9 @@ def of_logins(scope: Scope) -> Iterator[Finding]:
     """What is not known about logins, for which Cassandra reads system_auth."""
     if scope.unknown_auth_level is not None and scope.auth_by_cassandra:
         level = repr(scope.unknown_auth_level)[:_LONGEST_LEVEL]
-        text = f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is no known level"
+        text = (
+            f"whether clients can log in is not known: {AUTH_KEYSPACE} is read at {level}, which is not a known level"
+        )
         yield noted("auth_level_unknown", AUTH_KEYSPACE, text, "name the keyspace under `monitor:`")
     if scope.auth_by_cassandra and (silent := scope.silent_on_auth_level):
         text = f"{listed(silent)} {'does' if len(silent) == 1 else 'do'} not report yet at which level logins read "

@@ -24,7 +24,7 @@ def canonical(text: str) -> str:
         host, port = host_and_port(text)
     ip = _ip(host)
     if port is None:  # an address in brackets, which no release writes
-        raise ValueError(f"{text!r} is no address")
+        raise ValueError(f"{text!r} is not an address")
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 

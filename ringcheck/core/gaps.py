@@ -60,7 +60,7 @@ def _contradictions(evidence: Evidence) -> Iterator[Finding]:
     for index, observers in evidence.in_both_lists.items():
         address = snapshot.nodes[index].address
         text = f"{address} is listed as live and as unreachable by {listed(observers)}"
-        yield noted("contradictory_view", address, text, "for these views it counts as not reached")
+        yield noted("contradictory_view", address, text, "in these views it counts as unreachable")
     placeless = {index for index, node in enumerate(snapshot.nodes) if not node.datacenter and snapshot.rings}
     if placeless:
         coordinating = {snapshot.index[view.observer] for view in evidence.usable}
@@ -88,7 +88,9 @@ def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
             yield _discarded(view, "others see it down, but it may serve clients")
     for index in sorted(evidence.coordinators):
         address = evidence.snapshot.nodes[index].address
-        yield noted("coordinator_only", address, f"{address} owns no tokens: it coordinates and holds no replica")
+        yield noted(
+            "coordinator_only", address, f"{address} owns no tokens: it only coordinates, and holds no replicas"
+        )
 
 
 def _of_former_member(view: View) -> Finding:
@@ -101,7 +103,7 @@ def _of_former_member(view: View) -> Finding:
 def _unusable(view: View) -> Finding:
     if view.outcome == "unreachable":
         text = f"{view.observer} did not answer ({view.reason or 'no answer'}), though others see it up"
-        hint = "what it sees as a coordinator is not known; others see a killed node down after 18-37 s"
+        hint = "its own view is not known; other nodes notice a killed node after 18-37 s"
         return noted("view_missing", view.observer, text, hint)
     return _discarded(view, "others see it up")
 
@@ -115,7 +117,7 @@ def _strangers(evidence: Evidence) -> Iterator[Finding]:
     for view in evidence.usable if any(lists.strangers for lists, _ in evidence.observers_of) else ():
         strangers = evidence.liveness(view).strangers
         if strangers:
-            text = f"{view.observer} sees {listed(strangers)} live, which is no known node"
+            text = f"{view.observer} sees {listed(strangers)} live, which is not a known node"
             yield noted("unknown_endpoint", view.observer, text)
 
 

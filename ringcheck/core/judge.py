@@ -308,7 +308,7 @@ def lost(name: str, health: LevelHealth) -> str:
 def never_served(name: str, health: LevelHealth) -> str:
     """The structurally unavailable ranges of a keyspace, as text."""
     number = f"{health.structurally_unavailable} of {health.ranges} ranges"
-    return f"{number} of {name} can never be served {_at(health)}: it needs more replicas than they have"
+    return f"{number} of {name} can never be served {_at(health)}: the level needs more replicas than they have"
 
 
 def near(name: str, health: LevelHealth) -> str:

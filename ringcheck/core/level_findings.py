@@ -29,11 +29,13 @@ def of_levels(policy: Policy, cluster: str) -> Iterator[Finding]:
     """
     seen = policy.observed
     if policy.follows and seen is None:
-        yield noted("levels_unclear", cluster, f"{_not_known(policy)}; the default levels hold", _ASK)
+        yield noted("levels_unclear", cluster, f"{_not_known(policy)}; the default levels apply", _ASK)
     if seen is None:
         return
     if policy.follows and seen.unclear:
-        yield noted("levels_unclear", cluster, f"{_not_fully(seen)}; the default levels hold beside those in use")
+        yield noted(
+            "levels_unclear", cluster, f"{_not_fully(seen)}; the default levels apply in addition to those in use"
+        )
     for change in seen.changes:
         subject = cluster if change.keyspace == EVERY else change.keyspace
         yield noted("level_changed", subject, change.summary)

@@ -127,14 +127,19 @@ class Leases:
         """A note for each lease, or an alarm if it is overdue."""
         if self.maintenance.problem:
             text = f"who holds restart leases is not known: {self.maintenance.problem}"
-            yield noted("leases_unknown", self.snapshot.cluster, text, "no severity is lowered")
+            yield noted(
+                "leases_unknown",
+                self.snapshot.cluster,
+                text,
+                "a warning about a node under a lease does not become a note",
+            )
         for holder in self.maintenance.holders:
             index = self._index(holder)
             address = holder.node if index is None else self.snapshot.nodes[index].address
             text = f"{address} is under the restart lease of {holder.owner} since {holder.since}"
             why = holder.purpose
             if index is None:
-                why += f"{'; ' if why else ''}no node of the cluster"
+                why += f"{'; ' if why else ''}not a node of the cluster"
             if self._in_time(holder):
                 yield noted("lease_held", address, text, why)
             else:

@@ -323,7 +323,8 @@ class RangeMovement:
             if ranges:
                 keyspaces = self._snapshot.rings[number].keyspaces
                 groups = "; then ".join(listed(group) for group in self.together)
-                text = f"{counted(ranges, 'range')} of {listed(keyspaces)} would keep no quorum of old replicas"
+                these = f"{counted(ranges, 'range')} of {listed(keyspaces)}"
+                text = f"{these} would have no quorum of replicas that keep their data"
                 yield reason(
                     "shared_ranges",
                     self.together[0][0],

@@ -53,7 +53,7 @@ class Observed:
         keyspaces: levels by keyspace, where keyspaces are known; EVERY has those of all others.
         datacenters: all datacenters of the cluster.
         clients: datacenters with clients; empty if that is not known.
-        scanned: datacenters in which clients made range scans, at levels that are not known; the default levels hold.
+        scanned: datacenters in which clients made range scans, at levels that are not known; the default levels apply.
         unclear: what evidence is missing; empty if none is. If any is, the default levels hold in addition.
         known: whether any source shows anything of the window; if none does, `keyspaces` are no evidence.
         changes: the last ones.

@@ -146,7 +146,7 @@ class MetadataService:
             hint = "the access policy must allow CMSOperations' describeCMS"
             yield noted("metadata_unknown", evidence.snapshot.cluster, text, hint)
         for name in sorted({name for _, strangers in self._sets for name in strangers}):
-            text = f"{name} is a member of the cluster metadata service and no known node"
+            text = f"{name} is a member of the cluster metadata service but not a known node"
             yield noted("metadata_unknown", evidence.snapshot.cluster, text)
 
     def _has_service(self, view: View) -> bool:

@@ -161,4 +161,4 @@ def not_meant(snapshot: Snapshot, name: str) -> str:
     if len(near) > 1 and not has_port(name):
         return f"{name} can mean {listed(near)}: name one of them"
     hint = f"at its address is {listed(near)}" if near else suggestion(name, snapshot.index, NAMED)
-    return f"{name} is no node of this cluster; {hint}"
+    return f"{name} is not a node of this cluster; {hint}"

@@ -213,7 +213,7 @@ class _RiskFinder:
             return None
         about = LevelRisk(keyspaces=(KEYSPACE,), level=LEVEL, datacenter=None, tier=None, ranges=1)
         losses = _worst(found)
-        return self._with_losses(about, "members are no known nodes" if losses.structural else losses)
+        return self._with_losses(about, "members are not known nodes" if losses.structural else losses)
 
     def _add_ring(self, ring: Ring) -> None:
         finder = _RingFinder(self.scope, ring, self.limit)

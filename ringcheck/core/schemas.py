@@ -91,7 +91,7 @@ def _unread(evidence: Evidence, nodes: Iterable[str], reason: str) -> Finding:
 
 def _uncertain(name: str, reports: Sequence[SchemaReport]) -> Finding:
     nodes = [node for report in reports if not report.of_ring for node in report.nodes]
-    text = f"{name}: not known whether {listed(sorted(nodes))} place its replicas as the ring shows that was read"
+    text = f"{name}: not known whether {listed(sorted(nodes))} place its replicas like the ring that was read"
     return noted("replication_unread", name, text)
 
 

@@ -33,7 +33,7 @@ def streaming_reasons(evidence: Evidence, candidates: frozenset[int], *, recorde
     """
     nodes = evidence.snapshot.nodes
     for name in evidence.names(index for index in candidates if nodes[index].streams):
-        text = f"{name} is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
+        text = f"{name} is streaming (repair, bootstrap, rebuild or decommission): a stop would interrupt that"
         yield reason("streaming", name, text, lifts_when=f"{name} has no more streams")
     up = candidates - evidence.surely_down
     unread = _unread(evidence)

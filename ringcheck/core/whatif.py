@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from ringcheck.core.topology import Topology
     from ringcheck.core.verdict import LevelVerdict, Verdict
 
-SUPPOSED_DOWN = "supposed down"
+SUPPOSED_DOWN = "assumed down"
 
 
 def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] = ()) -> Snapshot:
     """The snapshot as it would be with some nodes down for every view, and others up for every view.
 
-    A node that is supposed down coordinates no longer: its view is discarded, or stays as it is if the node is down
-    already. A node that is supposed up serves clients, and sees a node down if any other view sees it down. What could
+    A node that is assumed down coordinates no longer: its view is discarded, or stays as it is if the node is down
+    already. A node that is assumed up serves clients, and sees a node down if any other view sees it down. What could
     not be read stays unread.
 
     Args:
         snapshot: what was seen.
-        down: addresses of nodes that are supposed down.
-        up: addresses of nodes that are supposed up.
+        down: addresses of nodes that are assumed down.
+        up: addresses of nodes that are assumed up.
 
     Raises:
         UsageError: if no node has one of the addresses, or if a node is supposed both down and up.
@@ -44,9 +44,9 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
     strangers = sorted((gone | back) - snapshot.index.keys())
     if strangers:
         near = suggestion(strangers[0], [node.address for node in snapshot.nodes])
-        raise UsageError(f"{strangers[0]} is no node of {snapshot.cluster} ({near})")
+        raise UsageError(f"{strangers[0]} is not a node of {snapshot.cluster} ({near})")
     if gone & back:
-        raise UsageError(f"{min(gone & back)} can't be supposed both down and up")
+        raise UsageError(f"{min(gone & back)} can't be assumed both down and up")
     evidence = evidence_of(snapshot)
     observers = {view.observer for view in evidence.usable}
     waking = back - observers - frozenset(evidence.names(evidence.joining))
@@ -91,9 +91,9 @@ def _supposed(evidence: Evidence, view: View, gone: frozenset[str], back: frozen
 
 
 def _awake(address: str, others: Evidence) -> View:
-    """The view of a node that is supposed up: live are the nodes that all others reach, unreachable the other nodes."""
+    """The view of a node that is assumed up: live are the nodes that all others reach, unreachable the other nodes."""
     if not others.usable:
-        reason = "supposed up, but there is no view that shows what it would see"
+        reason = "assumed up, but no view shows what it would see"
         return View(address, outcome="discarded", reason=reason)
     first = others.named(others.usable[0])
     reached = frozenset.intersection(*{others.liveness(view).reached for view in others.usable})
@@ -117,8 +117,8 @@ class Supposition:
     """What is supposed of a cluster; the defaults suppose nothing.
 
     Attributes:
-        down: addresses of the nodes that are supposed down.
-        up: addresses of the nodes that are supposed up.
+        down: addresses of the nodes that are assumed down.
+        up: addresses of the nodes that are assumed up.
         topology: replication, tokens and nodes that join. A node that joins is up.
     """
 

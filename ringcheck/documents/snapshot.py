@@ -210,10 +210,10 @@ def _uncollected() -> Iterator[None]:
 def _bounded(text: str | bytes, source: str) -> str | bytes:
     """The text of a document, if it has no more bytes and values than that of a large cluster."""
     if len(text) > MOST_BYTES:
-        raise DataError(f"{source} has more than {MOST_BYTES >> 20} MiB, and so is no snapshot of a cluster")
+        raise DataError(f"{source} has more than {MOST_BYTES >> 20} MiB, which is too large for a snapshot")
     marks = (b"[", b"{", b",") if isinstance(text, bytes) else ("[", "{", ",")
     if sum(map(text.count, marks)) > _MOST_VALUES:  # type: ignore[arg-type]  # marks are of the same kind
-        raise DataError(f"{source} has more than {_MOST_VALUES} values, and so is no snapshot of a cluster")
+        raise DataError(f"{source} has more than {_MOST_VALUES} values, which is too many for a snapshot")
     return text
 
 

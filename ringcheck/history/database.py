@@ -222,5 +222,5 @@ def reading(path: Path, seconds: float) -> sqlite3.Connection:
         raise StateFileError(f"{path} can't be read: {reason(error)}", broken=is_broken(error)) from None
     if owner != APPLICATION:
         connection.close()
-        raise StateFileError(f"{path} is no state file of ringcheck")
+        raise StateFileError(f"{path} is not a state file of ringcheck")
     return connection

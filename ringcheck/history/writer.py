@@ -240,7 +240,7 @@ class Writer:
         except (RingcheckError, OSError) as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - a write with a bug must not hold up the others
-            self._drop(items, f"this is a bug of ringcheck: {type(error).__name__}: {error}")
+            self._drop(items, f"this is a bug in ringcheck: {type(error).__name__}: {error}")
         else:
             return True
         finally:

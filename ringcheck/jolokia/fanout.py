@@ -192,7 +192,7 @@ class FanOut:
         errors = [answer for answer in answers if isinstance(answer, RingcheckError)]
         quoted = "; ".join(dict.fromkeys(str(error) for error in errors[:_SHOWN]))
         more = f" and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
-        text = f"nobody answered: {quoted}{more}"
+        text = f"no node answered: {quoted}{more}"
         if not all(isinstance(error, SourceError) for error in errors):
             return DataError(text)
         return self._silence(text, [error for error in errors if isinstance(error, SourceError)])

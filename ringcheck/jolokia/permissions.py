@@ -226,7 +226,7 @@ class Permissions:
     def drain(self) -> str:
         """Report what is known about `drain` without sending it."""
         if not self._restricted:
-            return "not executed; no access policy could deny it"
+            return "not executed; there is no access policy that could deny it"
         text = "not executed, and only drain itself could show whether the access policy allows it"
         raise StepError(text, f"only if you use `ringcheck roll`, look on the node: grep drain {_POLICY}", "skipped")
 

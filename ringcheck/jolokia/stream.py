@@ -118,7 +118,7 @@ def _limited(events: Events, what: str) -> Events:
     """The events outside the map: few, and with short strings."""
     for count, (event, value) in enumerate(events):
         if count > OUTSIDE or (isinstance(value, str) and len(value) > CHARACTERS):
-            raise DataError(f"{what}: the answer has too much beside it")
+            raise DataError(f"{what}: the answer has too much text outside the value")
         yield event, value
 
 

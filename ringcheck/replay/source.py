@@ -108,7 +108,7 @@ class ReplaySource:
         snapshot = read_snapshot(document, str(recording.path))
         if self._cluster not in {None, snapshot.cluster}:
             raise DataError(
-                f"{recording.path} is of cluster {snapshot.cluster!r}, earlier recordings of {self._cluster!r}"
+                f"{recording.path} is from cluster {snapshot.cluster!r}, earlier recordings of {self._cluster!r}"
             )
         self._cluster = snapshot.cluster
         return snapshot

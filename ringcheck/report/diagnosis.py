@@ -42,7 +42,7 @@ def _head(diagnosis: Diagnosis) -> Sentence:
         text = f"{counted(len(diagnosis.failed), 'step')} failed ({_names(diagnosis.failed)})"
         return labelled("FAILED", "CRITICAL", f" {diagnosis.url}: {text}")
     advised = [step for step in diagnosis.steps if step.status == "ok" and step.fix]
-    text = f"no step failed; still to do: {_names(advised)}" if advised else "everything that was asked is well"
+    text = f"no step failed; still to do: {_names(advised)}" if advised else "all steps passed"
     return labelled("OK", "OK", f" {diagnosis.url}: {text}")
 
 

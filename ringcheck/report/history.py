@@ -86,7 +86,7 @@ _LINES: Mapping[str, Callable[[Transition], str]] = {
     "lease": _lease,
     "batch": _batch,
     "decision": lambda change: f"the gate answered {change.now} for {change.subject}",
-    "agent": lambda change: f"the agent was started; it had not watched since {change.was}",
+    "agent": lambda change: f"the agent was started; it had not been watching since {change.was}",
     "gap": lambda _: "changes are missing here",
 }
 

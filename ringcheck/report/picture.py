@@ -44,7 +44,7 @@ MEANINGS: dict[Drawn, str] = {
     "at_minimum": "one more loss is an outage",
     "unavailable": "too few replicas are live",
     "structurally_unavailable": "needs more replicas than there are",
-    "unknown": "what it needs or has is not known",
+    "unknown": "required or live replicas are not known",
 }
 
 

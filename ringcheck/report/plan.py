@@ -47,7 +47,7 @@ def _head(plan: Plan) -> Iterator[Sentence]:
     yield labelled(word, _STYLES[word], rest)
     if planned:
         yield said(plan.rule)
-        yield said(f"for the ring of {plan.snapshot.taken_at} with all nodes outside the batch up")
+        yield said(f"for the ring of {plan.snapshot.taken_at}, if all nodes outside the batch are up")
 
 
 def _batches(plan: Plan) -> Iterator[Sentence]:

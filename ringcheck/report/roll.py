@@ -124,12 +124,12 @@ def _final(cluster: str, report: Report, journal: str) -> Iterator[str]:
     for node, problem in report.failed.items():
         yield f"  {node} failed and is still under its lease: {problem}"
     if report.in_hand:
-        yield f"  begun, not known to be back, still under a lease: {listed(report.in_hand)}"
+        yield f"  restart begun, not known to be back, still under a lease: {listed(report.in_hand)}"
     if report.left:
         yield f"  not touched: {listed(report.left)}"
     if report.outcome != "done":
         remedy = f" {report.remedy}" if report.remedy else ""
-        yield f"The same command with --resume goes on{remedy} (journal {journal})."
+        yield f"To continue, run the same command with --resume{remedy} (journal {journal})."
 
 
 def rehearsal(

@@ -67,7 +67,7 @@ def _supposed(result: WhatIf) -> Iterator[Sentence]:
     states = (result.supposed.down, "down"), (result.supposed.up, "up")
     parts = [*(f"{listed(nodes)} {state}" for nodes, state in states if nodes), *_topology(result.supposed.topology)]
     now, then = result.now.severity.name, result.then.severity.name
-    yield said(f"Supposing {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
+    yield said(f"Assuming {' and '.join(parts)}: {f'{now} -> {then}' if now != then else f'still {now}'}")
 
 
 def _topology(topology: Topology) -> Iterator[str]:

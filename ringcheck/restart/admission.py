@@ -111,7 +111,7 @@ class Admission:
         if not self.context.procedure.step or self._confirmed == nodes:
             return False
         if not self.context.environment.confirm(f"Restart {listed([task.node.address for task in tasks])} now?"):
-            raise Halt("interrupted", "stopped as asked; no node is in hand")
+            raise Halt("interrupted", "stopped on request between two batches")
         self._confirmed = nodes
         return True
 
@@ -203,7 +203,7 @@ class Admission:
             if where and task.node.native_transport_running and not environment.answers_cql(*where):
                 text = f"the CQL port {where[0]}:{where[1]} of {task.node.address} can't be reached from here"
                 why = f"{text}: name the port with --cql-port, or skip the check with --no-cql"
-                raise self._unreachable(task.node.address, why, "with --cql-port PORT or --no-cql added")
+                raise self._unreachable(task.node.address, why, "and --cql-port PORT or --no-cql")
             task.target = replace(task.target, client=where)
 
     # The lease

@@ -154,7 +154,7 @@ class ClientWatch:
         recorded = False
         while seconds and (lack := lacks()):
             if self.context.environment.clock() > ends:
-                self.context.record("load", what=f"going on after {seconds:g} s without {what}: {lack}")
+                self.context.record("load", what=f"continuing after {seconds:g} s without {what}: {lack}")
                 return
             if not recorded:
                 self.context.record("load", what=f"waiting for {what}: {lack}")

@@ -47,7 +47,10 @@ class RunContext:
         ends = self.environment.clock() + seconds
         while True:
             if self.environment.interrupts() > 1:
-                raise Halt("aborted", "interrupted twice: what was begun stays under its lease; --resume goes on")
+                raise Halt(
+                    "aborted",
+                    "interrupted twice: nodes whose restart has begun stay under their leases; --resume continues",
+                )
             if idle:
                 self.stop_if_asked()
             left = ends - self.environment.clock()
@@ -62,7 +65,7 @@ class RunContext:
             Halt: `interrupted`.
         """
         if self.environment.interrupts():
-            raise Halt("interrupted", "stopped as asked; no node is in hand")
+            raise Halt("interrupted", "stopped on request between two batches")
 
     def await_window(self) -> bool:
         """Wait until the time of day allows a batch to begin. Returns whether it had to wait.
@@ -73,7 +76,7 @@ class RunContext:
         window = self.procedure.window
         if window is None or window.contains(self.environment.time_of_day()):
             return False
-        self.record("waiting", why=f"no batch begins outside {window}")
+        self.record("waiting", why=f"the window is {window}")
         while not window.contains(self.environment.time_of_day()):
             self.pause(1.0, idle=True)
         return True

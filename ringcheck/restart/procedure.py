@@ -157,7 +157,7 @@ class Halt(Exception):  # noqa: N818 - the end of a run is not always an error
     """The run ends here, with this outcome and this reason.
 
     Attributes:
-        remedy: the end of "the same command with --resume goes on ...": what must change, or else the resumed run ends
+        remedy: the end of "run the same command with --resume ...": what must change, or else the resumed run ends
             for the same reason. Empty if nothing must.
     """
 

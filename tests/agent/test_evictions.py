@@ -380,7 +380,7 @@ def test_a_pod_whose_cluster_is_not_known(tmp_path: Path, fails: tuple[str, str]
         for node in home.clusters["blue"].nodes:
             home.clusters["blue"].down(node.index, instant=True)
         allowed, why = home.answer("green-0")
-        assert (allowed, "not known whether the pod is of blue" in why) == (opens, True), why
+        assert (allowed, "not known whether the pod belongs to blue" in why) == (opens, True), why
         home.clusters["green"].down(1, instant=True)
         allowed, why = home.answer("green-0")
         assert (allowed, "would become unavailable" in why) == (False, True), why

@@ -212,7 +212,7 @@ def test_a_bug_is_answered_as_one(
             answers.append((answer.status, answer.headers.get_content_type(), answer.read().decode()))
             assert {name: answer.headers.get(name) for name in guard.DEFAULTS} == guard.DEFAULTS
         connection.close()
-    text = "this is a bug of ringcheck: ZeroDivisionError: division by zero"
+    text = "this is a bug in ringcheck: ZeroDivisionError: division by zero"
     forms = ["application/json", "text/html", "application/json"]
     assert [(status, form) for status, form, _ in answers] == [(500, form) for form in forms]
     assert json.loads(answers[0][2])["error"] == text
@@ -237,7 +237,7 @@ def test_a_bug_within_an_answer_ends_it(world: World, monkeypatch: pytest.Monkey
     ):
         requests.get(f"{served.url}/api/v1/clusters/{NAME}/snapshot", timeout=30)
     assert [complaint.partition(" (")[0] for complaint in complaints] == [
-        "this is a bug of ringcheck: ZeroDivisionError: "
+        "this is a bug in ringcheck: ZeroDivisionError: "
     ]
 
 
@@ -248,7 +248,7 @@ def test_a_bug_is_logged_as_one_line(
     monkeypatch.setattr(world.agent, "tried", lambda: 1 / 0)
     assert world.get("/-/ready").status_code == 500
     [line] = capsys.readouterr().err.splitlines()
-    assert ' level=error event=bug error="this is a bug of ringcheck: ZeroDivisionError: ' in line
+    assert ' level=error event=bug error="this is a bug in ringcheck: ZeroDivisionError: ' in line
 
 
 def test_fleetlock_clients_are_refused_in_the_form_of_the_protocol(

@@ -136,7 +136,7 @@ def test_rules_follow_the_queries_of_each_datacenter() -> None:
             "LOCAL_ONE dc1", "LOCAL_QUORUM dc1", "LOCAL_ONE dc2", "LOCAL_QUORUM dc2",
         }  # fmt: skip
         [why] = notes(first, "levels_unclear")
-        assert why.endswith("counters: 0 s of 16 min are known; the default levels hold beside those in use")
+        assert why.endswith("counters: 0 s of 16 min are known; the default levels apply in addition to those in use")
         world.query("dc1", "Read-LOCAL_QUORUM", "Write-LOCAL_QUORUM")
         world.query("dc2", "Read-LOCAL_ONE")
         assert {"LOCAL_ALL dc1", "LOCAL_QUORUM dc1", "LOCAL_ONE dc2"} <= watched_levels(world.poll())

@@ -139,10 +139,10 @@ def test_the_first_reading_is_logged_in_full() -> None:
         reading(),
         reading(ONE, TWO),
         reading(ONE, suspects=frozenset({TWO})),
-        reading(error="nobody answered", suspects=frozenset({ONE})),
+        reading(error="no node answered", suspects=frozenset({ONE})),
         reading(holders=None),
         reading(holders=(Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z"),)),
-        Reading(cluster="blogs", error="nobody answered"),
+        Reading(cluster="blogs", error="no node answered"),
     ],
 )
 def test_a_lasting_condition_is_logged_once(same: Reading) -> None:
@@ -190,8 +190,8 @@ def test_a_finding_that_becomes_worse_is_logged_again() -> None:
 @pytest.mark.slow
 def test_failed_polls_are_logged_at_begin_and_end() -> None:
     """Each reason is logged once; in between nothing of the old verdict is logged, and afterwards only what changed."""
-    failed = reading(error="nobody answered")
-    assert logged(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "nobody answered"}]
+    failed = reading(error="no node answered")
+    assert logged(reading(), failed) == [{"level": "error", "event": "poll_failed", "error": "no node answered"}]
     assert events(logged(reading(), failed, replace(failed, error="denied"))) == ["poll_failed"]
     assert events(logged(reading(), failed, reading())) == ["poll_works_again"]
     assert events(logged(reading(), failed, reading(ONE)))[:2] == ["poll_works_again", "severity"]
@@ -204,7 +204,7 @@ def test_suspects() -> None:
     assert logged(reading(), first)[0]["node"] == ONE
     assert [(line["event"], line["node"]) for line in logged(reading(), first, both)] == [("node_suspect", TWO)]
     assert [(line["event"], line["node"]) for line in logged(both, first)] == [("node_answers_again", TWO)]
-    silent = reading(suspects=frozenset({ONE, TWO, THREE}), error="nobody answered")
+    silent = reading(suspects=frozenset({ONE, TWO, THREE}), error="no node answered")
     assert events(logged(reading(), silent)) == ["poll_failed"]
     assert events(logged(reading(), silent, reading())) == ["poll_works_again"]
     assert events(logged(reading(), silent, first)) == ["poll_works_again", "node_suspect"]
@@ -243,14 +243,14 @@ def test_leases() -> None:
 def test_leases_while_polls_fail() -> None:
     """The lease store answers independently of the nodes; if a poll did not ask the store, nothing is logged."""
     mine = Holder(node=ONE, owner="me", purpose="test", since="2026-01-01T00:00:00Z")
-    silent = reading(error="nobody answered")
+    silent = reading(error="no node answered")
     assert events(logged(reading(), silent, replace(silent, holders=(mine,)))) == ["lease_held"]
     assert events(logged(reading(), replace(silent, holders=(mine,)), reading())) == [
         "poll_works_again",
         "lease_released",
     ]
     assert events(logged(reading(), silent, replace(silent, holders=None))) == ["leases_unknown"]
-    asleep = reading(holders=None, store_asked=False, error="nobody answered")
+    asleep = reading(holders=None, store_asked=False, error="no node answered")
     assert events(logged(asleep)) == ["poll_failed"]
     assert events(logged(asleep, reading())) == ["poll_works_again"]
 

@@ -90,7 +90,7 @@ def test_a_name_that_no_node_has(world: World, node: str) -> None:
     answers = [ask(world, node, question) for question in ("ready", "may-stop")]
     assert [answer.status_code for answer in answers] == [503, 503]
     assert line(answers[0]).startswith(f"NOT READY {NAME}: ")
-    assert " is no node of this cluster" in line(answers[0])
+    assert " is not a node of this cluster" in line(answers[0])
     assert line(answers[1]).startswith(f"UNKNOWN {NAME}: not known whether ")
 
 
@@ -191,14 +191,14 @@ def test_a_node_whose_jolokia_stopped_answering_is_not_ready(
 
 
 @pytest.mark.parametrize("path", ["ready", "ready?max_age=3600", "may-stop"])
-@pytest.mark.parametrize("fields", [{"error": "nobody answered"}, {"fresh": False, "error": "nobody answered"}])
+@pytest.mark.parametrize("fields", [{"error": "no node answered"}, {"fresh": False, "error": "no node answered"}])
 def test_a_failed_poll_answers_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, path: str, fields: dict[str, Any]
 ) -> None:
     """Both formats get 503 with the reason, although an earlier poll has a verdict."""
     replaced(world, monkeypatch, **fields)
     answer = ask(world, world.address(0), path)
-    assert (answer.status_code, "nobody answered" in line(answer)) == (503, True)
+    assert (answer.status_code, "no node answered" in line(answer)) == (503, True)
     found = ask(world, world.address(0), path, headers=JSON).json()
     assert (found["status"], found.get("ready"), found.get("decision")) == (
         (503, None, "unknown") if path == "may-stop" else (503, None, None)

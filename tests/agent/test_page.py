@@ -145,7 +145,7 @@ def count_renderings(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def test_an_old_verdict_is_unknown() -> None:
     """The old severity is shown only in the closed section, together with its time."""
-    old = reading(fresh=False, error="nobody answered")
+    old = reading(fresh=False, error="no node answered")
     text = rendered(old)
     Strict(text)
     assert "<title>UNKNOWN blogs" in text
@@ -155,7 +155,7 @@ def test_an_old_verdict_is_unknown() -> None:
     assert "Last known state: OK" in after
     assert "yes, alone" not in text
     assert page.current_severity(old) is Severity.UNKNOWN
-    assert page.summary(old) == "no current verdict: nobody answered"
+    assert page.summary(old) == "no current verdict: no node answered"
     assert page.summary(replace(old, error=None)) == "no current verdict: polls hang"
     assert page.summary(Reading(cluster="blogs")) == "the first poll is under way"
 
@@ -568,17 +568,17 @@ def test_the_page_of_1024_nodes_is_small() -> None:
 
 def test_the_page_of_a_cluster_that_is_not_reached_says_what_to_do() -> None:
     """It shows what happened, what was tried, when the next poll begins, and what to check."""
-    silent = Reading(cluster="blogs", error="nobody answered")
+    silent = Reading(cluster="blogs", error="no node answered")
     text = shown(silent, asked=("http://10.0.0.1:8778/jolokia",), next_poll=NOW + timedelta(seconds=7))
     for part in (
-        "What happened nobody answered",
+        "What happened no node answered",
         "What was tried http://10.0.0.1:8778/jolokia",
         "Next poll begins at 00:00:49 UTC",
         "ringcheck doctor --cluster blogs",
     ):
         assert part in text
     assert "Next poll is under way" in shown(silent)
-    assert "doctor" not in shown(reading(error="nobody answered"))
+    assert "doctor" not in shown(reading(error="no node answered"))
 
 
 def test_codes_link_to_their_explanation() -> None:
@@ -663,7 +663,7 @@ def silent(since: str | None, **changes: Any) -> Reading:
         (silent(None), False),
         (silent("2026-01-01T00:00:10Z"), False),
         (silent("2026-01-01T00:00:04Z"), True),
-        (silent("2025-12-31T23:53:00Z", error="nobody answered"), False),
+        (silent("2025-12-31T23:53:00Z", error="no node answered"), False),
     ],
     ids=["unknown", "recent", "long", "long, but the views are old"],
 )
@@ -713,10 +713,10 @@ def test_what_was_not_seen_to_begin_is_older_than_its_time() -> None:
 
 def test_since_when_polls_fail_is_shown_of_an_unreachable_cluster() -> None:
     """On its page, its card and its row; a cluster whose verdict is current has the time of its state instead."""
-    lost = Reading(cluster="lost", error="nobody answered", failing_since="2025-12-31T23:30:42Z")
+    lost = Reading(cluster="lost", error="no node answered", failing_since="2025-12-31T23:30:42Z")
     for html in (rendered(lost), page.overview([lost], NOW), page.overview([lost, *fleet(page.CARDS)], NOW)):
         assert "olls fail since 2025-12-31 23:30:42 UTC ( 30 min ago)" in Strict(html).text
-    assert "olls fail since" not in shown(reading(error="nobody answered", failing_since="2025-12-31T23:30:42Z"))
+    assert "olls fail since" not in shown(reading(error="no node answered", failing_since="2025-12-31T23:30:42Z"))
 
 
 def test_only_an_error_that_may_pass_reloads_its_page() -> None:
@@ -734,9 +734,9 @@ def test_the_commands_on_pages_are_commands() -> None:
     known = wide([address, *(f"10.0.0.{number}" for number in range(20))])
     pages = [
         rendered(known, filter="2001:db8::7", past=()),
-        rendered(Reading(cluster="blogs", error="nobody answered")),
+        rendered(Reading(cluster="blogs", error="no node answered")),
         rendered(known, filter="2001:db8::7", past=(), config="/srv/my agent.yaml"),
-        rendered(Reading(cluster="blogs", error="nobody answered"), config="/srv/my agent.yaml"),
+        rendered(Reading(cluster="blogs", error="no node answered"), config="/srv/my agent.yaml"),
     ]
     found = {command for html in pages for command in commands(html)}
     assert {text.split()[1] for text in found} == {"preflight", "what-if", "lease", "doctor", "history"}

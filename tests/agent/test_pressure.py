@@ -237,7 +237,7 @@ def test_a_lasting_error_is_logged_once() -> None:
         troubles(OSError(24, "Too many open files"))
     troubles(ValueError("x"))
     limit = {"level": "error", "event": "limit", "error": f"{LIMITED}too many open files"}
-    bug = {"level": "error", "event": "bug", "error": "this is a bug of ringcheck: ValueError: x"}
+    bug = {"level": "error", "event": "bug", "error": "this is a bug in ringcheck: ValueError: x"}
     assert lines(stream) == [limit, limit, bug]
 
 

@@ -78,26 +78,26 @@ def test_series_that_differ_are_counters_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("answer", "gap"),
     [
-        (vector((span("fast"), "1")), "p: 1 series have no consistency level that is known"),
-        (vector((span(""), "1"), (span(), "1")), "p: 1 series have no consistency level that is known"),
-        (vector((span("LOCAL_ALL"), "1")), "p: 1 series have no consistency level that is known"),
-        (vector(), "p: the query has no series"),
+        (vector((span("fast"), "1")), "p: 1 series have an unknown consistency level"),
+        (vector((span(""), "1"), (span(), "1")), "p: 1 series have an unknown consistency level"),
+        (vector((span("LOCAL_ALL"), "1")), "p: 1 series have an unknown consistency level"),
+        (vector(), "p: the result of the query has no series"),
         (vector((span("any"), "NaN")), ""),
         *(
-            (vector((span(), value), (span(a="b"), "1")), f"p: 1 series have no value from 0 to {2**53}")
+            (vector((span(), value), (span(a="b"), "1")), f"p: 1 series have a value that is not between 0 and {2**53}")
             for value in ("NaN", "+Inf", "-Inf", "-1", str(2**53 + 2), "1.7e308")
         ),
         (vector((span(), str(2**53))), ""),
         (
             vector((span("fast"), "1"), (span(), "NaN")),
-            f"p: 1 series have no consistency level that is known; 1 series have no value from 0 to {2**53}",
+            f"p: 1 series have an unknown consistency level; 1 series have a value that is not between 0 and {2**53}",
         ),
         (vector((span(), "1")) | {"warnings": []}, ""),
         (
             vector((span(), "1")) | {"warnings": ["store a: refused", "b"]},
             "p: the answer has warnings: store a: refused",
         ),
-        (vector() | {"warnings": "odd"}, "p: the query has no series; the answer has warnings: odd"),
+        (vector() | {"warnings": "odd"}, "p: the result of the query has no series; the answer has warnings: odd"),
     ],
 )
 def test_what_cannot_be_used_is_a_gap(answer: dict[str, Any], gap: str) -> None:

@@ -94,7 +94,7 @@ def test_since_when_polls_fail_is_known_while_they_do() -> None:
     known.start()
     assert known.note(reading())[0].failing_since is None
     clock.time += 60
-    first, _ = known.note(Reading(cluster="blogs", error="nobody answered"))
+    first, _ = known.note(Reading(cluster="blogs", error="no node answered"))
     clock.time += 60
     later, _ = known.note(replace(first, error="connection refused"))
     assert first.failing_since == later.failing_since == "2026-01-01T00:01:00Z"

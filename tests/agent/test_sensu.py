@@ -136,9 +136,9 @@ def sensu() -> Iterator[double.Sensu]:
             "CRITICAL - blogs: 256 of 768 ranges",
         ),
         (
-            Reading(cluster="blogs", verdict=verdict(), fresh=False, error="nobody answered"),
+            Reading(cluster="blogs", verdict=verdict(), fresh=False, error="no node answered"),
             3,
-            "UNKNOWN - blogs: nobody answered",
+            "UNKNOWN - blogs: no node answered",
         ),
         (Reading(cluster="blogs"), 3, "UNKNOWN - blogs: no poll has finished yet"),
     ],
@@ -197,7 +197,7 @@ def test_a_problem_is_reported_once_a_change() -> None:
     assert [cluster for cluster, _ in reported] == ["blogs"] * 4
     problems = [problem for _, problem in reported]
     assert (problems[0], *problems[2:]) == ("down", "down", None)
-    assert re.fullmatch(r"this is a bug of ringcheck: ZeroDivisionError: boom \(test_sensu.py:\d+\)", str(problems[1]))
+    assert re.fullmatch(r"this is a bug in ringcheck: ZeroDivisionError: boom \(test_sensu.py:\d+\)", str(problems[1]))
 
 
 def test_a_dead_sensu_delays_no_other_cluster(sensu: double.Sensu) -> None:

@@ -310,7 +310,7 @@ def test_a_listener_that_raises_or_hangs_affects_no_other(world: World) -> None:
         assert slow == [1]
         free.set()
         until(lambda: len(slow) >= 2)
-    assert complaints[0].startswith("this is a bug of ringcheck: RuntimeError: no more (test_service.py:")
+    assert complaints[0].startswith("this is a bug in ringcheck: RuntimeError: no more (test_service.py:")
     assert slow[1] >= news
     assert [sum(reading.polls.counts) for reading in published[:news]] == [1, 2, 3, 4]
 

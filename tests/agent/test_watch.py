@@ -105,7 +105,7 @@ def test_the_verdict_is_kept_while_no_node_answers(world: World) -> None:
     world.clock.time += 45
     failed = polled(watch)
     assert failed.error
-    assert failed.error.startswith("nobody answered: ")
+    assert failed.error.startswith("no node answered: ")
     assert (failed.verdict, failed.last_success, failed.fresh) == (good.verdict, good.last_success, True)
     assert (failed.restart_safe, failed.restart_cures, failed.suspects) == (None, None, world.addresses)
     assert sum(failed.polls.counts) == 2
@@ -133,7 +133,7 @@ def test_every_kind_of_silence_makes_suspects(faults: tuple[FaultKind, ...], wor
         world.simulated.set_fault(number, Fault(kind, status=500))
     failed = polled(watch)
     assert failed.error
-    assert failed.error.startswith("nobody answered: ")
+    assert failed.error.startswith("no node answered: ")
     assert (failed.verdict, failed.restart_safe, failed.suspects) == (good.verdict, None, world.addresses)
 
 
@@ -244,7 +244,7 @@ def test_a_bug_is_reported_and_does_not_end_the_watch(world: World, monkeypatch:
         patch.setattr(Judging, "judge", broken)
         reading = polled(watch)
     assert reading.error
-    assert reading.error.startswith("this is a bug of ringcheck: ZeroDivisionError: by zero (test_watch.py:")
+    assert reading.error.startswith("this is a bug in ringcheck: ZeroDivisionError: by zero (test_watch.py:")
     assert (reading.verdict, reading.restart_safe) == (good.verdict, None)
     assert polled(watch).error is None
 

@@ -340,7 +340,7 @@ def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
         assert "HTTP 503" in capsys.readouterr().out
         listed = world.get("/api/v1/clusters").json()["clusters"][0]
         assert (listed["summary"], listed["restart_safe"], listed["restart_cures"]) == (None, None, None)
-        assert "nobody answered" in listed["error"]
+        assert "no node answered" in listed["error"]
         page = world.get("/clusters/NAME").text
         assert "<title>UNKNOWN orders-prod" in page
         assert "Blind." in page
@@ -574,7 +574,7 @@ def test_a_failed_or_hanging_poll_is_unknown(world: World, monkeypatch: pytest.M
     """This holds although an earlier poll has a current verdict."""
     good = world.agent.fresh(NAME, 30)
     assert good is not None
-    for result, text in ((replace(good, error="nobody answered"), "nobody answered"), (None, "in time")):
+    for result, text in ((replace(good, error="no node answered"), "no node answered"), (None, "in time")):
         monkeypatch.setattr(world.agent, "fresh", lambda *_, result=result: result)
         answer = world.post("/api/v1/clusters/NAME/preflight", {"nodes": [world.address(0)]})
         assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")

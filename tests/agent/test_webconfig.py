@@ -67,7 +67,7 @@ def test_all_keys_are_accepted(tmp_path: Path) -> None:
         ("[]", "1:1: the web configuration must be a mapping"),
         ("tls: {}", "1:1: unknown key 'tls' in the web configuration"),
         ("basic_auth_user:\n  a: b", "1:1: unknown key 'basic_auth_user' in the web configuration (did you mean"),
-        ("basic_auth_users:\n  a: secret", "2:6: is no bcrypt hash"),
+        ("basic_auth_users:\n  a: secret", "2:6: is not a bcrypt hash"),
         ("basic_auth_users:\n  a: $2b$20$" + "a" * 53, "2:6: has cost 20; costs from 04 to 14"),
         ("basic_auth_users:\n  'a:b': " + HASH, "2:3: 'a:b' can't be a user's name"),
         ("basic_auth_users: {}", "1:19: basic_auth_users must not be empty"),

@@ -86,7 +86,7 @@ def test_the_page_works_as_it_is_written(real_cluster: ClusterFactory, cassandra
     shown = operator.follow(after)
     node = cluster.node(1).address
     assert '"value":"NORMAL"' in shown
-    assert f"OK http://{node}:8778/jolokia: everything that was asked is well" in shown
+    assert f"OK http://{node}:8778/jolokia: all steps passed" in shown
     assert "an access policy is in force" in shown
     assert "OK - orders-prod: " in shown
     assert f"READY orders-prod: {node} is ready" in shown

@@ -108,8 +108,8 @@ def test_a_configured_cluster(server: Server, tmp_path: Path, capsys: pytest.Cap
     [
         (["-H", "10.0.0.1", "-H", "10.0.0.2"], "name one host"),
         (["-H", "10.0.0.1", "10.0.0.2"], "name one host"),
-        (["--from", "x.json"], "does not take --from: it asks a node that runs"),
-        (["-u", "http://{address}:8778/jolokia"], "names no node to begin with"),
+        (["--from", "x.json"], "does not take --from: it asks a live node"),
+        (["-u", "http://{address}:8778/jolokia"], "needs a node to start from"),
         (["-H", "http:/10.0.0.1"], "is neither HOST, HOST:PORT, [IPV6]:PORT nor a URL"),
         (["-H", "10.0.0.1", "--ca-file", "/no/such/file"], "/no/such/file can't be loaded"),
     ],

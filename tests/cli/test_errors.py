@@ -170,7 +170,7 @@ def test_unreachable_states_the_result_without_an_answer(
     assert run(["check", "-C", str(file), "--unreachable", option]) == code
     out = capsys.readouterr().out
     assert out == (
-        f"{word} - orders: nobody answered: http://127.0.0.1:1/jolokia: connection refused; "
+        f"{word} - orders: no node answered: http://127.0.0.1:1/jolokia: connection refused; "
         "next: start Jolokia there, or correct the port; "
         "`ringcheck doctor` with the same cluster options shows why (docs/getting-started.md)\n"
     )
@@ -193,7 +193,7 @@ def test_check_prints_its_verdict_as_json(tmp_path: Path, capsys: pytest.Capture
         (["-c", "ONE", "-w", "ALL"], "levels: critical if ONE is lost, warning if ALL is lost, in each keyspace "),
         (
             ["-c", "ALL"],
-            "levels assumed: critical if ALL is lost, warning if LOCAL_QUORUM is lost, which never comes first",
+            "levels assumed: critical if ALL is lost, warning if LOCAL_QUORUM is lost; the warning never comes first",
         ),
         (["-C", "{bare}"], "levels assumed: critical if LOCAL_ONE is lost"),
         (["-C", "{ruled}"], f"{RULED}\n"),
@@ -256,7 +256,7 @@ def test_a_crash_is_unknown(
     assert run(["check", "--from", recorded(tmp_path)]) == 3
     out, err = capsys.readouterr()
     assert (out, err) == (
-        "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: a / b c (RINGCHECK_DEBUG=1 shows where)\n",
+        "UNKNOWN - this is a bug in ringcheck: ZeroDivisionError: a / b c (RINGCHECK_DEBUG=1 shows where)\n",
         "",
     )
 

@@ -289,7 +289,7 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["acquire", "nobody.invalid"], "nobody.invalid is no node of embedded"),
+        (["acquire", "nobody.invalid"], "nobody.invalid is not a node of embedded"),
         (["acquire"], "Missing argument 'NODE...'"),
         (["release", "10.9.9.9"], "10.9.9.9 is under no restart lease (nodes under a lease: 127."),
         (["release", "127.0.1.4"], "127.0.1.4 is under no restart lease (nodes under a lease: 127.0.1.1, 127.0.1.2)"),

@@ -169,7 +169,7 @@ def test_check_without_evidence_uses_the_default_levels(
 ) -> None:
     """The output says so, with the reason."""
     without_evidence(config, broken)
-    assert f"{WHY[broken]}; the default levels hold" in check(capsys, config, 1)
+    assert f"{WHY[broken]}; the default levels apply" in check(capsys, config, 1)
 
 
 @pytest.mark.slow

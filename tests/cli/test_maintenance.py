@@ -85,7 +85,7 @@ def test_a_broken_store_lowers_no_severity(
     store(monkeypatch, broken)
     assert run(["check", "-v", *configured, *STRICT]) == 1
     problem = "who holds restart leases is not known: etcd: connection refused"
-    text = f"note: {problem} (no severity is lowered) [leases_unknown]"
+    text = f"note: {problem} (a warning about a node under a lease does not become a note) [leases_unknown]"
     assert text in capsys.readouterr().out.splitlines()
 
 

@@ -56,8 +56,8 @@ def test_some_nodes(words: list[str], shown: list[str], tmp_path: Path, capsys: 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["10.9.9.9"], "10.9.9.9 is no node of blogs (known: 10.0.0.1, 10.0.0.2, 10.0.0.3)"),
-        ([""], "'' is no node of blogs"), (["--rack", "r9"], "there is no rack r9 (known: r0, r1, r2)"),
+        (["10.9.9.9"], "10.9.9.9 is not a node of blogs (known: 10.0.0.1, 10.0.0.2, 10.0.0.3)"),
+        ([""], "'' is not a node of blogs"), (["--rack", "r9"], "there is no rack r9 (known: r0, r1, r2)"),
         (["--datacenter", "dc2"], "datacenter dc2 has no nodes (did you mean dc1?)"),
         (["-k", "blog_1"], "does not take --keyspace"),
     ],

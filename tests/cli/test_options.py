@@ -206,8 +206,8 @@ def test_a_proxy_without_a_configuration() -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--proxy", "http://h/"], "--proxy takes the nodes to begin with by -H, and not -u"),
-        (["--proxy", "http://h/", "-u", "http://h/"], "--proxy takes the nodes to begin with by -H, and not -u"),
+        (["--proxy", "http://h/"], "--proxy takes the nodes to start from with -H, not with -u"),
+        (["--proxy", "http://h/", "-u", "http://h/"], "--proxy takes the nodes to start from with -H, not with -u"),
         (["--proxy", "http://h/", "-H", "h", "--jmx", "x"], "--jmx 'x' must contain {address}"),
         (["-H", "h", "--jmx-username", "me"], "--jmx, --jmx-username and --jmx-password-file need --proxy"),
         (["--proxy", "http://h/", "-C", "x"], "name the cluster in one way only"),

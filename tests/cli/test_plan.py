@@ -49,7 +49,7 @@ def test_the_whole_output(two_dcs: str, capsys: pytest.CaptureFixture[str]) -> N
         == """\
 REFUSED test: 11 nodes in 3 batches, 1 node refused
 fewest: proven
-for the ring of 2024-05-06T07:08:09Z with all nodes outside the batch up
+for the ring of 2024-05-06T07:08:09Z, if all nodes outside the batch are up
 
 Batch 1: 3 nodes
   dc1 r1 (1): 10.0.0.2

@@ -139,7 +139,7 @@ def test_a_run_that_reaches_no_cql_port_names_the_command_that_goes_on(
         assert run(words) == 2
         out = capsys.readouterr().out
         assert f"because {why}" in out
-        last = "The same command with --resume goes on with --cql-port PORT or --no-cql added"
+        last = "To continue, run the same command with --resume and --cql-port PORT or --no-cql"
         assert out.endswith(f"\n{last} (journal {tmp_path / 'j'}).\n")
         assert run([*words, "--resume", "--no-cql"]) == 0
         assert ran(tmp_path) == ["127.0.1.1", "127.0.1.2", "127.0.1.3"]
@@ -191,7 +191,7 @@ WRONG = [
     (["--exec", "a {address}", "--window", "22-6"], "'22-6' is not a window such as 22:00-06:00"),
     (["--exec", "a {address}", "--check", "no-such-program"], "no-such-program can't be run"),
     (["--exec", "a {address}", "--resume"], "has no roll to resume"),
-    (["--exec", "a {address}", "10.9.9.9"], "10.9.9.9 is no node of embedded"),
+    (["--exec", "a {address}", "10.9.9.9"], "10.9.9.9 is not a node of embedded"),
     (["--exec", "a {address}", "--rack", "r9"], "there is no rack r9"),
     (["--exec", "a {address}", "--rack", ""], "there is no rack ''"),
     (["--exec", "a {address}", "--rack", "r9", "--dc", "dc1"], "there is no rack r9 in dc1"),

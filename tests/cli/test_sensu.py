@@ -116,7 +116,7 @@ def test_without_a_name_no_event_is_sent(capsys: pytest.CaptureFixture[str]) -> 
     """If a cluster neither answers nor is configured, Sensu's entity has no name."""
     assert run(["check", "-H", "127.0.0.1:1", "--sensu", "--team", "t", "--runbook", "r"]) == 3
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("UNKNOWN - nobody answered")
+    assert first.startswith("UNKNOWN - no node answered")
     assert second.startswith("Sensu was not notified: without a configuration the cluster's name")
 
 

@@ -162,7 +162,7 @@ def test_a_crash_restores_the_terminal_too(tmp_path: Path) -> None:
     with terminal(["--from", record(tmp_path / "s.json")], program=("-c", CRASH)) as tty:
         assert tty.end() == 3
         assert tty.restored
-        assert "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: division by zero" in tty.sentence
+        assert "UNKNOWN - this is a bug in ringcheck: ZeroDivisionError: division by zero" in tty.sentence
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""what-if and risk: exit codes, complete outputs, the documents, and the nodes that are supposed down."""
+"""what-if and risk: exit codes, complete outputs, the documents, and the nodes that are assumed down."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_output_of_what_if(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (
         changes
         == """\
-Supposing 10.0.0.1, 10.0.0.3 down: OK -> WARNING
+Assuming 10.0.0.1, 10.0.0.3 down: OK -> WARNING
   orders at LOCAL_ONE in dc1: OK; unavailable 0 of 4 ranges (0.0 %); at minimum 0 -> 1; \
 failures to outage: nodes 3 -> 1, racks 3 -> 1
   orders at LOCAL_QUORUM in dc1: OK -> WARNING; unavailable 0 -> 1 of 4 ranges (25.0 %); at minimum 0 -> 2; \
@@ -76,7 +76,7 @@ def test_the_supposed_nodes_and_the_verdict(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The document has the nodes that are supposed down and back; the exit code is that of the supposed severity."""
+    """The document has the nodes that are assumed down and back; the exit code is that of the supposed severity."""
     assert run(["what-if", "--from", two_dcs(tmp_path), "--format", "json", *arguments]) == code
     document = json.loads(capsys.readouterr().out)
     down, up = supposed
@@ -88,24 +88,24 @@ def test_a_node_that_is_down_is_not_supposed_down(tmp_path: Path, capsys: pytest
     assert run(["what-if", "--from", two_dcs(tmp_path, down=[1]), "--down", "10.0.0.1,10.0.0.3"]) == 1
     out = capsys.readouterr().out
     assert "note node_down: 10.0.0.1 is down\n" in out
-    assert "note node_down: 10.0.0.3 is down (supposed down)\n" in out
+    assert "note node_down: 10.0.0.3 is down (assumed down)\n" in out
     silent = snapshot(nodes("dc1:r1", "dc1:r2", "dc1:r3"), [ring("orders", None, [[1]], 1)])
     silent = with_view(silent, 1, outcome="unreachable", reason="timed out")
     path = tmp_path / "silent.json"
     path.write_text(json.dumps(snapshot_document(silent)))
     run(["what-if", "--from", str(path), "--down", "10.0.0.1"])
-    assert "node_down: 10.0.0.1 is down (supposed down)\n" in capsys.readouterr().out
+    assert "node_down: 10.0.0.1 is down (assumed down)\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ([], "name nodes to suppose down (--down, --rack, --down-dc) or back (--up), or use --rf, --add or --tokens"),
-        (["--down", "10.9.9.9"], "10.9.9.9 is no node of test"),
-        (["--up", "nowhere.invalid"], "nowhere.invalid is no node of test"),
+        ([], "name nodes to assume down (--down, --rack, --down-dc) or up (--up), or use --rf, --add or --tokens"),
+        (["--down", "10.9.9.9"], "10.9.9.9 is not a node of test"),
+        (["--up", "nowhere.invalid"], "nowhere.invalid is not a node of test"),
         (["--down", "10.0.0."], "10.0.0. can mean 10.0.0.1, "),
-        (["--down", ","], "name nodes to suppose down"),
-        (["--down", "10.0.0.1", "--up", "10.0.0.1"], "10.0.0.1 can't be supposed both down and up"),
+        (["--down", ","], "name nodes to assume down"),
+        (["--down", "10.0.0.1", "--up", "10.0.0.1"], "10.0.0.1 can't be assumed both down and up"),
         (["--up", "10.0.0.1", "10.0.0.2"], "put --down or --up before 10.0.0.2"),
         (["--rack", "r9"], "there is no rack r9"),
         (["--rack", "r1"], "rack r1 is in dc1, dc2: choose with --dc"),
@@ -267,7 +267,7 @@ def test_the_output_of_a_supposed_topology(tmp_path: Path, capsys: pytest.Captur
     assert run(arguments) == 0
     head = capsys.readouterr().out.splitlines()[0]
     added = "a new node added-1 in dc1/r9 with random tokens"
-    assert head == f"Supposing 10.0.0.2 down and orders with dc1=3 and {added}: still OK"
+    assert head == f"Assuming 10.0.0.2 down and orders with dc1=3 and {added}: still OK"
     document = printed(capsys, *arguments)
     validate(document, "verdict-1")
     assert document["supposed"] == {

@@ -371,7 +371,7 @@ def test_patterns_of_files_are_those_of_a_shell(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"\xff\xfe", "1:1: is not UTF-8: byte 0 is 0xff"),
-        (b"a" * (1 << 20) + b"a", " larger than 1 MiB, and so no configuration of ringcheck"),
+        (b"a" * (1 << 20) + b"a", " larger than 1 MiB, which is too large for a configuration"),
     ],
 )
 def test_files_that_are_not_text(content: bytes, message: str, tmp_path: Path) -> None:

@@ -335,7 +335,8 @@ def test_dead_nodes_that_share_ranges_are_replaced_in_turn() -> None:
     assert decision.decision == "unsafe"
     assert shared.ranges == 2
     assert shared.summary == (
-        "2 ranges of orders would keep no quorum of old replicas: replace 10.0.0.1, 10.0.0.4; then 10.0.0.2"
+        "2 ranges of orders would have no quorum of replicas that keep their data: "
+        "replace 10.0.0.1, 10.0.0.4; then 10.0.0.2"
     )
     for group in decision.together:
         alone = Gatekeeper(seen(1, 2, 4, rows=rows), Policy(), Gate(settle=0)).decide(group, "replace")

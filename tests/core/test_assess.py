@@ -249,9 +249,8 @@ def test_logins_are_judged_at_the_level_of_every_node() -> None:
 def test_a_level_of_logins_that_is_not_known_is_a_gap() -> None:
     """It is quoted, so that it can't break a line; no finding if a rule states a level or clients don't log in."""
     seen = two_replicas(auth_read_level="NODE\x1b\nLOCAL", views=healthy().views)
-    text = (
-        "whether clients can log in is not known: system_auth is read at 'NODE\\x1b\\nLOCAL', which is no known level"
-    )
+    level = "'NODE\\x1b\\nLOCAL', which is not a known level"
+    text = f"whether clients can log in is not known: system_auth is read at {level}"
     assert findings(assess(seen, Policy())) == {"auth_level_unknown": [f"UNKNOWN {text}"]}
     assert findings(assess(seen, Policy(), Question(keyspaces=("orders",)))) == {}
     mine = Policy((Rule(keyspaces=("system_auth",), critical=Threshold(Level.LOCAL_ONE)),))
@@ -335,8 +334,8 @@ def test_a_keyspace_without_replicas() -> None:
     assert findings(verdict) == {
         "replication_without_nodes": ["WARNING orders: 3 replicas in nowhere, which has no nodes"],
         "structurally_unavailable": [
-            f"WARNING 4 of 4 ranges {text} LOCAL_ONE in dc1: it needs more replicas than they have",
-            f"WARNING 4 of 4 ranges {text} LOCAL_QUORUM in dc1: it needs more replicas than they have",
+            f"WARNING 4 of 4 ranges {text} LOCAL_ONE in dc1: the level needs more replicas than they have",
+            f"WARNING 4 of 4 ranges {text} LOCAL_QUORUM in dc1: the level needs more replicas than they have",
         ],
     }
 
@@ -368,7 +367,7 @@ def test_the_worst_of_equal_findings_is_kept() -> None:
     one = with_node(healthy(), 2, mode="DRAINED")
     verdict = assess(replace(one, problems=(Problem("view_discarded", address(2), text),)), Policy())
     assert findings(verdict) == {"view_discarded": [f"UNKNOWN {text}"]}
-    text = "3 of 3 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
+    text = "3 of 3 ranges of orders can never be served at QUORUM: the level needs more replicas than they have"
     one = snapshot(THREE, [ring("orders", "SimpleStrategy {replication_factor=7}", FULL[:3], 3)])
     one = replace(one, problems=(Problem("structurally_unavailable", "orders", text),))
     assert findings(assess(one, QUORUM_ONLY)) == {"structurally_unavailable": [f"UNKNOWN {text}"]}
@@ -679,9 +678,9 @@ def test_a_node_in_both_lists_is_not_up() -> None:
 
 
 def test_a_live_stranger() -> None:
-    """A live endpoint is no node of the ring: the two were read at different times, or one of them is wrong."""
+    """A live endpoint is not a node of the ring: the two were read at different times, or one of them is wrong."""
     one = with_view(healthy(), 1, live=addresses([1, 2, 3, 8, 9]))
-    text = "UNKNOWN 10.0.0.1 sees 10.0.0.8, 10.0.0.9 live, which is no known node"
+    text = "UNKNOWN 10.0.0.1 sees 10.0.0.8, 10.0.0.9 live, which is not a known node"
     assert findings(assess(one, Policy())) == {"unknown_endpoint": [text]}
 
 
@@ -824,7 +823,7 @@ def test_structural_unavailability_is_no_outage() -> None:
     """RF above the number of nodes is a configuration mistake: it is a warning, even with all nodes up."""
     rings = [ring("orders", "SimpleStrategy {replication_factor=7}", FULL, 3)]
     verdict = assess(snapshot(THREE, rings), QUORUM_ONLY)
-    text = "WARNING 4 of 4 ranges of orders can never be served at QUORUM: it needs more replicas than they have"
+    text = "WARNING 4 of 4 ranges of orders can never be served at QUORUM: the level needs more replicas than they have"
     assert findings(verdict) == {"structurally_unavailable": [text]}
     (level,) = verdict.keyspaces[0].levels
     assert level.health is not None

@@ -232,7 +232,7 @@ def test_a_node_that_streams_must_not_stop() -> None:
     """A stop would abort its repair or rebuild; other nodes may stop, with a note about it."""
     seen = streaming(n1=2)
     decision = decide(seen, "10.0.0.1")
-    text = "10.0.0.1 is streaming (repair, bootstrap, rebuild or decommission): a stop breaks that off"
+    text = "10.0.0.1 is streaming (repair, bootstrap, rebuild or decommission): a stop would interrupt that"
     assert (decision.decision, blocking(decision)) == ("unsafe", ["streaming"])
     assert summaries(decision)[0] == ("streaming", True, text)
     assert decision.reasons[0].lifts_when == "10.0.0.1 has no more streams"
@@ -445,7 +445,7 @@ def test_an_ip_address_of_several_nodes_means_none_of_them() -> None:
     text = "10.0.0.1 can mean 10.0.0.1:7000, 10.0.0.1:7100: name one of them"
     assert reason(decide(twins, "10.0.0.1"), "unknown_node").summary == text
     strange = reason(decide(twins, "10.0.0.3:7000"), "unknown_node").summary
-    assert strange == "10.0.0.3:7000 is no node of this cluster; at its address is 10.0.0.3"
+    assert strange == "10.0.0.3:7000 is not a node of this cluster; at its address is 10.0.0.3"
 
 
 def reason(decision: Decision, code: str) -> Reason:

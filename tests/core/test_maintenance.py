@@ -300,7 +300,7 @@ def test_a_node_is_found_by_its_host_id() -> None:
     assert judged(six(4), moved).severity is Severity.WARNING
     gone = Maintenance((Holder(node=address(3), owner="alice@ops1", purpose="", since=EARLIER, host_id="host-9"),))
     assert judged(six(3), gone).severity is Severity.WARNING
-    assert [one.detail for one in judged(six(), gone).findings] == ["no node of the cluster"]
+    assert [one.detail for one in judged(six(), gone).findings] == ["not a node of the cluster"]
 
 
 def test_a_store_that_does_not_answer() -> None:

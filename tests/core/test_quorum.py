@@ -143,13 +143,13 @@ def test_members_that_no_node_reports_are_unknown() -> None:
 
 
 def test_a_member_that_is_no_node_is_unknown_and_still_counts() -> None:
-    """An endpoint that is no node of the snapshot counts as a member that is down."""
+    """An endpoint that is not a node of the snapshot counts as a member that is down."""
     members = report(members=addresses({1, 2}) | {"10.0.9.9"})
     one = cluster(1, 2)
     one = replace(one, views=tuple(replace(view, metadata=members) for view in one.views))
     found = of_metadata(one)
     assert found["metadata_unknown"] == [
-        "UNKNOWN 10.0.9.9 is a member of the cluster metadata service and no known node"
+        "UNKNOWN 10.0.9.9 is a member of the cluster metadata service but not a known node"
     ]
     assert found["metadata_quorum"] == ["OK 2 of 3 members of the cluster metadata service up, and none to spare"]
     assert {"no_data", "metadata_quorum"} <= blocking(decide(one, 1)).keys()
@@ -381,7 +381,7 @@ def test_risk_takes_the_set_of_members_that_is_nearest_to_its_loss() -> None:
     )
     found = risk(strange, Policy())
     assert found.metadata is not None
-    assert found.metadata.problem == "members are no known nodes"
+    assert found.metadata.problem == "members are not known nodes"
     assert found.gaps
 
 

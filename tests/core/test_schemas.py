@@ -82,7 +82,7 @@ def test_a_keyspace_that_some_do_not_know() -> None:
 
 def test_a_replication_that_cannot_be_compared() -> None:
     """It is not known, which is not the same as no difference."""
-    text = "UNKNOWN k: not known whether 10.0.0.2, 10.0.0.3 place its replicas as the ring shows that was read"
+    text = "UNKNOWN k: not known whether 10.0.0.2, 10.0.0.3 place its replicas like the ring that was read"
     assert summaries(seen(k(None))) == [text]
     assert summaries(seen(k(BLOG), ring=(k(None, same=True),))) == [text]
 

@@ -86,7 +86,7 @@ def test_a_supposition_is_the_verdict_without_these_nodes(cluster: Cluster, leve
 @settings(max_examples=examples(150))
 @given(clusters(views=3, tables=1), st.data())
 def test_down_and_back_is_as_it_was(cluster: Cluster, data: st.DataObject) -> None:
-    """Nodes that are supposed up again are up for every view, and everything is as before if all views agreed."""
+    """Nodes that are assumed up again are up for every view, and everything is as before if all views agreed."""
     live = frozenset.intersection(*cluster.live.values())
     agreed = replace(cluster, live={name: live | {name} for name in live if name not in cluster.joining})
     gone = (
@@ -126,7 +126,7 @@ def test_the_last_coordinators_leave_no_verdict() -> None:
 
 
 def test_a_node_that_is_back_serves() -> None:
-    """A node that is supposed up sees what all others see, whatever its own view was."""
+    """A node that is assumed up sees what all others see, whatever its own view was."""
     seen = with_node(snapshot(SIX, [ORDERS], [1, 3]), 1, mode=None, release_version=None)
     supposed = suppose(seen, up=[address(1)])
     (view,) = [view for view in supposed.views if view.observer == address(1)]
@@ -136,11 +136,11 @@ def test_a_node_that_is_back_serves() -> None:
 
 
 def test_a_view_that_lists_only_live_nodes() -> None:
-    """Without a list of unreachable nodes, a node that is supposed down is only removed from the live nodes."""
+    """Without a list of unreachable nodes, a node that is assumed down is only removed from the live nodes."""
     silent = replace(WELL, views=tuple(replace(view, unreachable=None) for view in WELL.views))
     verdict = assess(suppose(silent, [address(1), address(3)]), Policy())
     assert (verdict.down(), verdict.severity) == ([address(1), address(3)], Severity.WARNING)
-    assert "10.0.0.1 is down (supposed down)" in [one.summary for one in verdict.findings]
+    assert "10.0.0.1 is down (assumed down)" in [one.summary for one in verdict.findings]
 
 
 def test_a_node_that_is_supposed_up_sees_down_what_any_other_view_sees_down() -> None:
@@ -151,7 +151,7 @@ def test_a_node_that_is_supposed_up_sees_down_what_any_other_view_sees_down() ->
 
 
 def test_a_stale_view_is_not_used() -> None:
-    """The view that a node had while it was drained does not count once it is supposed up."""
+    """The view that a node had while it was drained does not count once it is assumed up."""
     drained = with_view(with_node(WELL, 2, mode="DRAINED"), 2, live=addresses([2]), unreachable=addresses([1, 3]))
     assert assess(suppose(drained, up=[address(2)]), Policy()).severity is Severity.OK
 
@@ -165,9 +165,9 @@ def test_missing_data_stays_missing() -> None:
 @pytest.mark.parametrize(
     ("down", "up", "error"),
     [
-        (["10.9.9.9"], [], "10.9.9.9 is no node of test"),
-        ([], ["10.9.9.9"], "10.9.9.9 is no node of test"),
-        ([address(1)], [address(1)], "10.0.0.1 can't be supposed both down and up"),
+        (["10.9.9.9"], [], "10.9.9.9 is not a node of test"),
+        ([], ["10.9.9.9"], "10.9.9.9 is not a node of test"),
+        ([address(1)], [address(1)], "10.0.0.1 can't be assumed both down and up"),
     ],
 )
 def test_impossible_suppositions_are_refused(down: list[str], up: list[str], error: str) -> None:

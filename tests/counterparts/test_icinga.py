@@ -199,7 +199,7 @@ def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
             CRITICAL,
             "CRITICAL - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_QUORUM",
         ),
-        ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: nobody answered: "),
+        ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: no node answered: "),
     ],
 )
 def test_the_service_shows_the_ring(
@@ -235,7 +235,7 @@ def test_more_lines_leave_the_perfdata_whole(watched: Monitored, icinga: Icinga)
     [
         ("orders-prod!bad-level", "UNKNOWN - there is no consistency level 'QUORM' (did you mean QUORUM?)"),
         ("orders-prod!keyspaces", "UNKNOWN - orders-prod: no keyspace matches nothing*, neither"),
-        ("orders-prod!crashes", "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: boom"),
+        ("orders-prod!crashes", "UNKNOWN - this is a bug in ringcheck: ZeroDivisionError: boom"),
     ],
 )
 def test_what_goes_wrong_with_us_is_unknown(service: str, line: str, icinga: Icinga) -> None:
@@ -263,7 +263,7 @@ def test_silent_nodes_end_in_time(watched: Monitored, icinga: Icinga) -> None:
         watched.cluster.set_fault(node.index, Fault("hang"))
     found = icinga.check("orders-prod!short")
     assert found["exit_status"] == UNKNOWN
-    assert found["output"].startswith("UNKNOWN - orders-prod: nobody answered: ")
+    assert found["output"].startswith("UNKNOWN - orders-prod: no node answered: ")
 
 
 def test_what_icinga_itself_makes_of_a_plugin_that_hangs_or_dies(icinga: Icinga) -> None:

@@ -249,7 +249,7 @@ def test_the_examples_are_valid_as_they_stand(tmp_path: Path) -> None:
             CRITICAL,
             "CRITICAL - orders-prod: 48 of 48 ranges (100.0 % of the tokens) of orders_000 unavailable at LOCAL_QUORUM",
         ),
-        ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: nobody answered: "),
+        ((0, 1, 2), UNKNOWN, "UNKNOWN - orders-prod: no node answered: "),
     ],
 )
 def test_the_service_shows_the_ring(
@@ -287,7 +287,7 @@ def test_more_lines_are_long_output(watched: Monitored, nagios: Nagios) -> None:
         ("bad option", "UNKNOWN - usage: No such option '--nonsense'"),
         ("bad level", "UNKNOWN - there is no consistency level 'QUORM' (did you mean QUORUM?)"),
         ("no keyspace", "UNKNOWN - orders-prod: no keyspace matches nothing*"),
-        ("crashes", "UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: boom"),
+        ("crashes", "UNKNOWN - this is a bug in ringcheck: ZeroDivisionError: boom"),
         ("missing", "UNKNOWN - ringcheck is not installed where this plugin looks"),
     ],
 )
@@ -304,7 +304,7 @@ def test_silent_nodes_end_in_time(watched: Monitored, nagios: Nagios) -> None:
         watched.cluster.set_fault(node.index, Fault("hang"))
     found = nagios.check("short")
     assert int(found["current_state"]) == UNKNOWN
-    assert found["plugin_output"].startswith("UNKNOWN - orders-prod: nobody answered: ")
+    assert found["plugin_output"].startswith("UNKNOWN - orders-prod: no node answered: ")
     assert "timed out" not in found["plugin_output"]
 
 
@@ -360,7 +360,7 @@ def test_nrpe_passes_long_output_and_a_crash(watched: Monitored, nrpe: int) -> N
     assert "[node_down]" in output
     code, output = by_nrpe(nrpe, "crashes")
     assert code == UNKNOWN
-    assert output.startswith("UNKNOWN - this is a bug of ringcheck: ZeroDivisionError: boom")
+    assert output.startswith("UNKNOWN - this is a bug in ringcheck: ZeroDivisionError: boom")
 
 
 def test_what_nrpe_itself_makes_of_a_plugin_that_dies(nrpe: int) -> None:

@@ -231,7 +231,7 @@ def test_the_default_ttl_is_one_that_sensu_takes(interval: float) -> None:
 def test_no_cluster_s_name_makes_an_event_that_is_dropped(name: str, severity: Severity) -> None:
     """For any ClusterName, both transports accept name, source, output and status."""
     server = double.Backend()
-    for event in blind(name, "nobody answered", severity):
+    for event in blind(name, "no node answered", severity):
         server.from_api(api_event(event, TERMS))
         server.from_socket(socket_event(event, TERMS))
         assert server.event(event.source, event.name).status == severity.exit_code

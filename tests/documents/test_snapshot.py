@@ -280,7 +280,7 @@ def test_an_invalid_document_is_an_error_in_one_line(document: object, message: 
 def test_a_file_that_is_no_snapshot_of_a_cluster_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes and values are counted before it is decoded, and an endless device is read only up to a limit."""
     monkeypatch.setattr(snapshot_documents, "MOST_BYTES", 2**20)
-    with pytest.raises(DataError, match=r"^/dev/zero has more than 1 MiB, and so is no snapshot of a cluster$"):
+    with pytest.raises(DataError, match=r"^/dev/zero has more than 1 MiB, which is too large for a snapshot$"):
         read_snapshot(snapshot_documents.read_file("/dev/zero"), "/dev/zero")
     monkeypatch.setattr(snapshot_documents, "_MOST_VALUES", 1000)
     for text in ("[" + "[]," * 500 + "1]", b"[" + b"[]," * 500 + b"1]"):

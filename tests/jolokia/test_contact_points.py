@@ -39,7 +39,7 @@ def test_without_any_answer_each_contact_point_is_named_with_its_reason() -> Non
     """If no agent answers, the error lists those that were tried, each with its error."""
     with Lab().running(ONE, TWO, without=(ONE, TWO)) as running:
         text = error_of(running, SourceError)
-        assert text == f"nobody answered: http://{ONE}: connection refused; http://{TWO}: connection refused"
+        assert text == f"no node answered: http://{ONE}: connection refused; http://{TWO}: connection refused"
 
 
 def test_without_any_answer_a_later_poll_fails_too() -> None:
@@ -49,7 +49,7 @@ def test_without_any_answer_a_later_poll_fails_too() -> None:
         for agent in running.cluster.agents.values():
             agent.raw = unavailable
         text = error_of(running, SourceError)
-        assert text == "nobody answered: " + "; ".join(f"http://{address}: HTTP 503" for address in (ONE, TWO, THREE))
+        assert text == "no node answered: " + "; ".join(f"http://{address}: HTTP 503" for address in (ONE, TWO, THREE))
 
 
 def test_a_contact_point_keeps_its_url() -> None:

@@ -189,7 +189,7 @@ def test_a_dead_proxy_shows_nothing_about_nodes() -> None:
             source.poll(2.0)
         assert caught.value.kind == "unreachable"
         url = proxy.agent.url
-        assert str(caught.value) == f"nobody answered: the proxy does not answer: {url}: connection refused"
+        assert str(caught.value) == f"no node answered: the proxy does not answer: {url}: connection refused"
     with closing(JolokiaSource(JolokiaSettings(contact_points=(ONE,), proxy=url))) as source:
         with pytest.raises(SourceError) as caught:
             source.poll(2.0)

@@ -348,7 +348,7 @@ def test_an_agent_that_requires_a_password_is_denied(line: str) -> None:
     with Agent(auth=("monitor", "other")) as agent:
         source = JolokiaSource(JolokiaSettings(contact_points=(agent.url,)))
         with pytest.raises(
-            SourceError, match=r"nobody answered: .*HTTP 401, it requires a user name and password"
+            SourceError, match=r"no node answered: .*HTTP 401, it requires a user name and password"
         ) as caught:
             source.poll(1.0)
         assert caught.value.kind == "denied"

@@ -303,7 +303,7 @@ def test_a_poll_ends_at_its_deadline_if_all_nodes_hang() -> None:
     """A cluster in which no node answers does not make a poll longer than its deadline."""
     with Lab().running(ONE, TWO, THREE, hanging=(ONE, TWO, THREE), timeout=30) as running:
         started = time.monotonic()
-        with pytest.raises(SourceError, match="nobody answered") as caught:
+        with pytest.raises(SourceError, match="no node answered") as caught:
             running.poll(0.5)
         assert time.monotonic() - started < 8
         assert caught.value.kind == "unreachable"
@@ -318,4 +318,4 @@ def test_a_missing_answer_has_the_same_reason_in_every_poll(patient: bool, monke
     with Lab().running(ONE, TWO, hanging=(ONE, TWO), timeout=30) as running, pytest.raises(SourceError) as caught:
         running.poll(0.4)
     urls = [running.cluster.template.format(address=address) for address in (ONE, TWO)]
-    assert str(caught.value) == f"nobody answered: {urls[0]}: no answer in time; {urls[1]}: no answer in time"
+    assert str(caught.value) == f"no node answered: {urls[0]}: no answer in time; {urls[1]}: no answer in time"

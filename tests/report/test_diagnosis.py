@@ -20,7 +20,7 @@ PEERS = Step(name="peers", status="failed", text="1 of 4 peers can't be asked fr
 
 def test_advice_is_not_hidden_behind_an_ok() -> None:
     """The first line names the steps that succeeded and still have something to do."""
-    assert render(Diagnosis(URL, (NAME,))).splitlines()[0] == f"OK {URL}: everything that was asked is well"
+    assert render(Diagnosis(URL, (NAME,))).splitlines()[0] == f"OK {URL}: all steps passed"
     advised = render(Diagnosis(URL, (NAME, POLICY))).splitlines()[0]
     assert advised == f"OK {URL}: no step failed; still to do: policy"
     failed = render(Diagnosis(URL, (NAME, POLICY, PEERS))).splitlines()[0]

@@ -54,7 +54,9 @@ CHANGES = {
     "the gate answered safe for 10.0.0.1: restart, asked by the API": Transition(
         kind="decision", subject="10.0.0.1", now="safe", text="restart, asked by the API"
     ),
-    "the agent was started; it had not watched since T": Transition(kind="agent", subject="blogs", was="T", now="U"),
+    "the agent was started; it had not been watching since T": Transition(
+        kind="agent", subject="blogs", was="T", now="U"
+    ),
     "changes are missing here: the state file was broken": Transition(
         kind="gap", subject="blogs", text="the state file was broken"
     ),

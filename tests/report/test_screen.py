@@ -61,9 +61,9 @@ def test_a_screen() -> None:
 def test_a_failed_poll_makes_the_screen_old() -> None:
     """The banner is UNKNOWN with the reason and the age; no severity keeps its colour."""
     watched = session(figures.snapshot([figures.A]))
-    watched.fail("nobody answered")
+    watched.fail("no node answered")
     lines = shown(watched)
-    assert lines[0] == " UNKNOWN  the data below was taken 3 s ago: nobody answered"
+    assert lines[0] == " UNKNOWN  the data below was taken 3 s ago: no node answered"
     assert lines[1].startswith(" OK  blogs: ")
     painted = compose(watched, FRAME)
     assert styles(painted[:1]) == {"UNKNOWN!", "UNKNOWN"}
@@ -73,7 +73,7 @@ def test_a_failed_poll_makes_the_screen_old() -> None:
 def test_the_next_good_poll_makes_it_fresh_again() -> None:
     """The error is shown until the next poll succeeds."""
     watched = session(figures.snapshot())
-    watched.fail("nobody answered")
+    watched.fail("no node answered")
     watched.add(verdict(figures.snapshot(), 2))
     assert shown(watched)[0].startswith(" OK  blogs")
     assert not is_old(watched, FRAME)
@@ -102,8 +102,8 @@ def test_before_the_first_poll_there_is_no_severity() -> None:
     """If the first poll fails, the severity is UNKNOWN."""
     watched = Session()
     assert shown(watched)[0] == " ...  asking the cluster"
-    watched.fail("nobody answered")
-    assert shown(watched)[0] == " UNKNOWN  nobody answered"
+    watched.fail("no node answered")
+    assert shown(watched)[0] == " UNKNOWN  no node answered"
 
 
 def many(down: tuple[str, ...] = ()) -> Snapshot:

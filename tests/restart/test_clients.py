@@ -291,7 +291,7 @@ def test_a_roll_waits_for_hints_for_a_bounded_time(tmp_path: Path) -> None:
         stage.environment.during[node] = lambda: peer.counters.update({"TotalHints": 1})
         assert stage.roll(node, hints_timeout=0.3).outcome == "done"
         *_, last = stage.recorded("load")
-        assert last["what"].partition(" without")[0] == "going on after 0.3 s"
+        assert last["what"].partition(" without")[0] == "continuing after 0.3 s"
         stage.events.clear()
         assert stage.roll(node, hints_timeout=0.0).outcome == "done"
         assert stage.recorded("load") == []
@@ -432,7 +432,7 @@ def test_a_window_that_ended_during_the_answer_is_respected(tmp_path: Path) -> N
         stage.environment.time_of_day = lambda: minute  # type: ignore[method-assign]
         stage.dies_at = in_the_evening
         assert stage.roll(stage.names[0], step=True, window=Window.parse("22:00-06:00")).outcome == "done"
-        assert stage.recorded("waiting")[0]["why"] == "no batch begins outside 22:00-06:00"
+        assert stage.recorded("waiting")[0]["why"] == "the window is 22:00-06:00"
 
 
 @pytest.mark.slow
@@ -442,7 +442,7 @@ def test_no_batch_begins_outside_the_window(tmp_path: Path) -> None:
         times = itertools.chain([12 * 60] * 3, itertools.repeat(22 * 60))
         stage.environment.time_of_day = lambda: next(times)  # type: ignore[method-assign]
         assert stage.roll(stage.names[0], window=Window.parse("22:00-06:00")).outcome == "done"
-        assert stage.recorded("waiting")[0]["why"] == "no batch begins outside 22:00-06:00"
+        assert stage.recorded("waiting")[0]["why"] == "the window is 22:00-06:00"
 
 
 @pytest.mark.parametrize(

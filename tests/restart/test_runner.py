@@ -190,7 +190,7 @@ def test_an_unreachable_cql_port_ends_the_run_before_any_stop(tmp_path: Path) ->
         report = stage.roll()
         assert (report.outcome, stage.environment.commands) == ("refused", [])
         assert report.why.endswith("name the port with --cql-port, or skip the check with --no-cql")
-        assert report.remedy == "with --cql-port PORT or --no-cql added"
+        assert report.remedy == "and --cql-port PORT or --no-cql"
 
 
 def test_a_gate_that_stays_closed_ends_the_run(tmp_path: Path) -> None:
@@ -311,12 +311,12 @@ def test_a_poll_that_fails_under_the_lease_is_repeated(tmp_path: Path, monkeypat
         def third_is_lost() -> Snapshot:
             polls.append(1)
             if len(polls) == 3:
-                raise SourceError("nobody answered")
+                raise SourceError("no node answered")
             return poll()
 
         monkeypatch.setattr(stage.environment, "poll", third_is_lost)
         assert stage.roll(stable=3).outcome == "done"
-        assert stage.recorded("waiting")[0]["why"] == "nobody answered"
+        assert stage.recorded("waiting")[0]["why"] == "no node answered"
 
 
 @pytest.mark.parametrize("event", ["lease", "stopping"])
