@@ -136,7 +136,7 @@ _MONITORING = (
         handler=monitoring.healthy,
         strict=False,
         topic="monitoring",
-        answers={200: Answer("Polls go on", {_TEXT: _LINE}), 503: Answer("Polls hang", {_TEXT: _LINE})},
+        answers={200: Answer("Polls make progress", {_TEXT: _LINE}), 503: Answer("Polls hang", {_TEXT: _LINE})},
     ),
     Operation(
         path="/-/ready",
@@ -144,7 +144,10 @@ _MONITORING = (
         handler=monitoring.ready,
         strict=False,
         topic="monitoring",
-        answers={200: Answer("Each was polled", {_TEXT: _LINE}), 503: Answer("Not yet", {_TEXT: _LINE})},
+        answers={
+            200: Answer("Every cluster was polled", {_TEXT: _LINE}),
+            503: Answer("Some cluster was not polled yet", {_TEXT: _LINE}),
+        },
     ),
     Operation(
         path="/events",
@@ -206,8 +209,14 @@ _KNOWN = (
             Parameter("since", "The earliest time", _TIME),
             Parameter("until", "The latest time", _TIME),
             Parameter("kind", "Only changes of these kinds", {"enum": [*KINDS]}, repeats=True),
-            Parameter("limit", "Entries at most", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}),
-            Parameter("cursor", "Of the page before", {"type": "integer", "minimum": 1, "maximum": history.LAST}),
+            Parameter(
+                "limit", "Most entries of a page", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}
+            ),
+            Parameter(
+                "cursor",
+                "The `cursor` of the previous page",
+                {"type": "integer", "minimum": 1, "maximum": history.LAST},
+            ),
             Parameter("order", "Which entries come first", {"enum": ["newest", "oldest"], "default": "newest"}),
         ),
         answers={200: _document("history-1"), **_ANSWERS},
@@ -218,7 +227,7 @@ _KNOWN = (
         handler=api.plan,
         parameters=(
             Parameter("level", "The level to keep", GATE_LEVEL),
-            Parameter("max_batch", "Nodes in a batch at most", {"type": "integer", "minimum": 1, "maximum": 9999999}),
+            Parameter("max_batch", "Most nodes in a batch", {"type": "integer", "minimum": 1, "maximum": 9999999}),
             Parameter("by", "rack: no batch spans racks; node: each node is a batch", {"enum": ["rack", "node"]}),
             _DATACENTERS,
         ),

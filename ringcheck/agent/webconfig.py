@@ -131,9 +131,11 @@ def _tls(_reader: ConfigReader, node: yaml.Node, values: dict[str, Any]) -> Serv
 _TLS = Section(
     what="tls_server_config",
     keys={
-        "cert_file": ConfigKey(File(), "The certificate, with those that lead to its authority.", required=True),
-        "key_file": ConfigKey(File(secret=True), "Its key.", required=True),
-        "client_ca_file": ConfigKey(File(), "Authorities of clients' certificates."),
+        "cert_file": ConfigKey(
+            File(), "PEM file with the certificate, followed by its intermediate certificates.", required=True
+        ),
+        "key_file": ConfigKey(File(secret=True), "PEM file with the private key.", required=True),
+        "client_ca_file": ConfigKey(File(), "PEM file with the authorities of clients' certificates."),
         "client_auth_type": ConfigKey(Choice(tuple(_CLIENTS)), "Whether clients need a certificate."),
         "min_version": ConfigKey(Choice(tuple(_VERSIONS)), "The oldest version of TLS."),
     },
@@ -163,7 +165,7 @@ _TOP = Section(
                             keys={header: ConfigKey(_LINE, "A header.") for header in HEADERS},
                             build=lambda _reader, _node, values: values,
                         ),
-                        "Of every response.",
+                        "Headers of every response.",
                     )
                 },
                 build=lambda _reader, _node, values: values.get("headers", {}),

@@ -248,7 +248,7 @@ class _Service:
         """Notify systemd's watchdog, which restarts the agent if the polls of a cluster stay stuck."""
         from ringcheck.agent.notify import notify
 
-        stuck = not self.agent.lively()
+        stuck = not self.agent.makes_progress()
         if not stuck:
             notify("WATCHDOG=1")
         elif not self.stuck:
@@ -261,7 +261,9 @@ class _Service:
         worst = max(severities, default=None)
         blind = sum(1 for reading in readings if not reading.fresh)
         clusters = f"{len(readings)} {'cluster' if len(readings) == 1 else 'clusters'}"
-        return f"{clusters}, worst {worst.name if worst else 'not known'}" + (f", {blind} blind" if blind else "")
+        return f"{clusters}, worst {worst.name if worst else 'not known'}" + (
+            f", {blind} without a current verdict" if blind else ""
+        )
 
     def _reload(self) -> None:
         from ringcheck.agent.notify import notify, reloading

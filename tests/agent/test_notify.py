@@ -162,7 +162,7 @@ def test_ready_once_every_cluster_was_polled(ours: Clusters, tmp_path: Path) -> 
         assert "READY=1" not in running.notified
         (tmp_path / "slow.hangs").unlink()
         running.hears("READY=1")
-        running.awaits(lambda: "STATUS=3 clusters, worst OK, 1 blind" in running.notified)
+        running.awaits(lambda: "STATUS=3 clusters, worst OK, 1 without a current verdict" in running.notified)
         assert running.notified.count("READY=1") == 1
 
 
@@ -190,7 +190,7 @@ def test_a_dead_cluster_is_no_reason_to_restart(ours: Clusters, tmp_path: Path) 
         running.hears("READY=1")
         running.hears("WATCHDOG=1", times=26)  # longer than the time after which a hanging poll counts as stuck
         assert not running.logged("stuck")
-        assert "STATUS=1 cluster, worst not known, 1 blind" in running.notified
+        assert "STATUS=1 cluster, worst not known, 1 without a current verdict" in running.notified
 
 
 @pytest.mark.slow

@@ -440,12 +440,12 @@ def test_a_server_that_fails_is_started_again(world: World, monkeypatch: pytest.
 def test_an_answer_that_finds_no_memory_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer is 503 and not 500: it is no bug, and a retry may succeed."""
 
-    def lively() -> bool:
+    def makes_progress() -> bool:
         raise MemoryError
 
     troubles: list[Exception] = []
     with web.serve(world.agent, "127.0.0.1:0", complain=troubles.append) as served:
-        monkeypatch.setattr(world.agent, "lively", lively)
+        monkeypatch.setattr(world.agent, "makes_progress", makes_progress)
         answer = requests.get(f"{served.url}/-/healthy", timeout=30)
     assert (answer.status_code, f"{LIMITED}out of memory" in answer.text, len(troubles)) == (503, True, 1)
 

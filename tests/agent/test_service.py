@@ -108,7 +108,7 @@ def test_polls_of_hanging_nodes_end_at_their_deadline(world: World) -> None:
         until(lambda: bool((reading := agent.reading("orders-prod")) and reading.error))
         failed = polls(agent, "orders-prod")
         until(lambda: polls(agent, "orders-prod") > failed)
-        assert agent.lively()
+        assert agent.makes_progress()
 
 
 def test_a_hanging_poll_makes_the_reading_old_and_the_agent_not_lively(world: World, hangs: Hangs) -> None:
@@ -127,12 +127,12 @@ def test_a_hanging_poll_makes_the_reading_old_and_the_agent_not_lively(world: Wo
         assert before
         assert before.fresh
         assert before.verdict
-        assert not agent.lively()
+        assert not agent.makes_progress()
         clock.time += 1
         assert agent.readings() == (replace(before, fresh=False),)
         hangs.free.set()
         until(lambda: agent.readings()[0].fresh)
-        assert agent.lively()
+        assert agent.makes_progress()
 
 
 def test_hurry_polls_at_once(world: World) -> None:
@@ -390,7 +390,7 @@ def test_a_new_interval_keeps_the_reading_and_polls_at_once(world: World) -> Non
         until(agent.tried)
         clock.time += NEVER / 2
         agent.reload(config(world.cluster, interval=1.0))
-        assert agent.lively()
+        assert agent.makes_progress()
         until(lambda: polls(agent, "orders-prod") >= 3)
         assert agent.config.agent.interval == 1.0
 

@@ -305,11 +305,11 @@ def test_lively_allows_one_poll_at_its_deadline(world: World) -> None:
     """An interval with jitter, and twice the time of a poll and its leases, are allowed; after that a restart helps."""
     watch = world.watch(10.0)
     world.clock.time += 34.9
-    assert watch.lively()
+    assert watch.makes_progress()
     world.clock.time += 0.2
-    assert not watch.lively()
+    assert not watch.makes_progress()
     watch.turn()
-    assert watch.lively()
+    assert watch.makes_progress()
 
 
 @pytest.mark.slow

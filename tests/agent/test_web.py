@@ -343,7 +343,7 @@ def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
         assert "no node answered" in listed["error"]
         page = world.get("/clusters/NAME").text
         assert "<title>UNKNOWN orders-prod" in page
-        assert "Blind." in page
+        assert "No current verdict." in page
         assert 'class="badge ok"' not in page.partition("<details")[0]
         assert "ring.svg" not in page
         assert "<strong>Not known.</strong>" in page
@@ -368,7 +368,7 @@ def test_before_the_first_poll_nothing_is_known(tmp_path: Path) -> None:
 
 def test_an_agent_that_hangs_is_not_healthy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load balancer or a probe finds out by its request."""
-    monkeypatch.setattr(world.agent, "lively", lambda: False)
+    monkeypatch.setattr(world.agent, "makes_progress", lambda: False)
     assert world.get("/-/healthy").status_code == 503
 
 

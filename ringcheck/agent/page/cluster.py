@@ -210,7 +210,7 @@ def _choices(keyspaces: Sequence[KeyspaceVerdict], picture: PagePicture | None) 
 def _cells(level: LevelVerdict, ranges: int, *, all_up: bool) -> tuple[tuple[str, str], ...]:
     """Class and text: unavailable ranges, their share, ranges at minimum, node failures, rack failures to an outage.
 
-    Ranges at minimum are no alarm while all nodes are up, nor at a level that needs all replicas: that is by design.
+    Ranges at minimum are marked only while a node is not up, and not at a level that needs all replicas.
     """
     health = level.health
     if health is None:
