@@ -5,7 +5,8 @@ a twentieth of a core. So the process forks before it imports anything large. Th
 output in a pipe. The parent only waits: it passes on output and exit code when the child ends, or stops the child at
 the deadline and prints the one line itself. What the parent runs is small and needs no library.
 
-Owns the processes and the time; imports no other room. Without `fork`, or if it fails, the work goes on unwatched.
+Owns the processes and the time; imports no other room. Without `fork`, or if it fails, the work continues without a
+deadline.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def left() -> float | None:
 
 
 def columns() -> int | None:
-    """The width of the terminal that a watched process prints to; None if it is none, or nothing is watched."""
+    """The width of the terminal that a watched process prints to; None without a terminal, or if it is not watched."""
     return _columns
 
 
@@ -141,7 +142,7 @@ def watch() -> None:
     if seconds is None or "_RINGCHECK_COMPLETE" in os.environ:
         return
     used = _age()
-    # A shell may work for long before it becomes this process (`exec`); that is no slow start.
+    # A shell may work for long before it becomes this process (`exec`); that does not count as a slow start.
     ends = time.monotonic() + seconds - (used if used < seconds else 0.0)
     _split(ends, seconds)
 

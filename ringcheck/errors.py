@@ -1,7 +1,7 @@
 """What can go wrong, whose fault it is, and the form in which it is printed.
 
 Every error that ringcheck raises on purpose is one of these; a command turns each into one line and exit code 3.
-Anything else that escapes is a bug of ringcheck. The text of an error may hold what a node or a file said, so each
+Anything else that escapes is a bug in ringcheck. The text of an error may hold what a node or a file said, so each
 output passes it through `one_line`.
 """
 
@@ -59,14 +59,14 @@ class DataError(RingcheckError):
 
 
 class RingError(DataError):
-    """Ranges that do not tile the ring, an unknown partitioner, or replicas that name no node."""
+    """Ranges that do not tile the ring, an unknown partitioner, or replicas that are not nodes."""
 
 
 class SourceError(RingcheckError):
     """The source could not be asked, so that there are no data. `kind` says how.
 
     Attributes:
-        kind: `unreachable` (no connection, timeout), `denied` (401, 403) or `error` (an answer that is none).
+        kind: `unreachable` (no connection, timeout), `denied` (401, 403) or `error` (an answer that can't be used).
         symptom: what an operator can do something about: `refused`, `name`, `silent`, `closed`, `not_tls`, `not_http`,
             `untrusted`, `wrong_name`, `expired`, `not_yet` (the certificate is not valid yet), `login_missing`,
             `login_wrong`, `forbidden`, `path`, `redirect`, `status` (another HTTP status than 200) or `foreign` (the

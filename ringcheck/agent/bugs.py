@@ -1,4 +1,4 @@
-"""The text of an unexpected error, in one line: a bug of ringcheck, or a limit of its host."""
+"""The text of an unexpected error, in one line: a bug in ringcheck, or a limit of its host."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ started again and is back. If the patterns of several clusters match a pod, the 
 
 A refusal has status 429, after which `kubectl drain` tries again every 5 s. If the answer is not known, the
 configuration decides whether the eviction is refused (`closed`) or allowed (`open`). An eviction that the gate calls
-unsafe is always refused, whatever fails besides: for example, a lease store that does not answer.
+unsafe is always refused, whatever else fails: for example, if a lease store does not answer.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def _is_unsafe(error: Exception) -> bool:
 
 
 def _refusal(clusters: Sequence[Cluster], why: str, *, known: bool) -> Admission:
-    """A refusal. If it is not known whether the eviction is safe, the clusters' configuration may turn it around."""
+    """A refusal; a grant if safety is not known and the clusters' configuration allows evictions in that case."""
     opens = not known and _opens(clusters)
     what = "allowed, although it is not known whether it is safe" if opens else "refused"
     names = ", ".join(cluster.name for cluster in clusters)

@@ -40,7 +40,7 @@ def metrics_(request: Request) -> Response:
 
 def healthy(request: Request) -> Response:
     """`/-/healthy`: whether the polls of all clusters continue."""
-    if agent_of(request).lively():
+    if agent_of(request).makes_progress():
         return Response("ringcheck is healthy.\n", media_type="text/plain")
     return Response("The polls of a cluster hang.\n", 503, media_type="text/plain")
 

@@ -300,7 +300,7 @@ class Recorder:
 
 
 def _watched(known: Mapping[Key, Known], at: int) -> bool:
-    """Whether the polls before gave verdicts; few that failed hide the begin of nothing for long."""
+    """Whether the polls before gave verdicts; polls that failed only for a short time count as watched."""
     polls = known.get(Key("polls", ""))
     return polls is not None and (polls.fact.value == "working" or at - polls.since < BLIND)
 

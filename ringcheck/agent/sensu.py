@@ -91,7 +91,7 @@ class Sender:
         """Send the events of a verdict; return the problem in one line, or None."""
         return self._send(events(verdict, self._tiers))
 
-    def send_blind(self, reason: str, severity: Severity = Severity.UNKNOWN) -> str | None:
+    def send_unknown(self, reason: str, severity: Severity = Severity.UNKNOWN) -> str | None:
         """Report to both tiers that nothing is known, and why; return the problem in one line, or None."""
         return self._send(blind(self._cluster, reason, severity, self._tiers))
 
@@ -99,7 +99,7 @@ class Sender:
         """Send the verdict of a reading, or that it has no current one; return the problem in one line, or None."""
         if reading.verdict and reading.fresh:
             return self.send(reading.verdict)
-        return self.send_blind(reading.error or "no poll has finished yet")
+        return self.send_unknown(reading.error or "no poll has finished yet")
 
     def _send(self, sensu_events: tuple[SensuEvent, ...]) -> str | None:
         if self._work and self._work.is_alive():

@@ -42,7 +42,7 @@ class Agent:
     """All watches and listeners; safe to use from many threads.
 
     Attributes:
-        config_file: absolute path of the configuration file; None if commands read it without being told.
+        config_file: absolute path of the configuration file; None if commands read it by default.
     """
 
     def __init__(
@@ -138,9 +138,9 @@ class Agent:
             self._changed.wait_for(lambda: answered() or watch.stopped, seconds)
         return answered()
 
-    def lively(self) -> bool:
+    def makes_progress(self) -> bool:
         """Whether the polls of every cluster continue."""
-        return all(watch.lively() for watch in self._state.watches)
+        return all(watch.makes_progress() for watch in self._state.watches)
 
     def tried(self) -> bool:
         """Whether every cluster was polled at least once, with or without success."""
@@ -209,7 +209,7 @@ class Agent:
         self._state = Run(config, tuple(watches), _loaded())
         for watch in before.values():
             if watch in watches:
-                watch.pace(config.agent.interval)
+                watch.set_interval(config.agent.interval)
             else:
                 self._retire(watch)
         self.recorder.keep(config.clusters)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     Listener = Callable[[Reading], object]
 
 MAX_AGE_INTERVALS = 3  # intervals for which a verdict is current: two polls in a row may fail
-MIN_AGE = 10.0  # seconds for which it is current at least: with a short interval one failed poll must not blind us
+MIN_AGE = 10.0  # seconds for which it is current at least: with a short interval one failed poll must not make it old
 JITTER = 0.1  # share of the interval by which polls vary, so that clusters are not all polled at once
 LEASE_SECONDS = 2.0  # deadline of a step at the lease store
 MIN_DEADLINE = 1.0  # seconds that a poll may take at least
@@ -145,14 +145,14 @@ class Watch:
         """Whether the watch was asked to end: it publishes no more readings."""
         return self._stop.is_set()
 
-    def pace(self, interval: float) -> None:
+    def set_interval(self, interval: float) -> None:
         """Change the interval; all that is known is kept."""
         if interval != self.interval:
             self.interval = interval
             self.beat = self._clock()  # a pause of the old length does not count as a hanging poll
             self.hurry()
 
-    def lively(self) -> bool:
+    def makes_progress(self) -> bool:
         """Whether polls continue: none hangs far beyond its deadline."""
         allowed = self.interval * (1 + JITTER) + 2 * deadline_of(self.interval) + 4 * LEASE_SECONDS
         return self._clock() - self.beat < allowed

@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if sys.stdout is None:  # closed; do nothing, such as taking a lease, that can't be reported
         sys.exit(unwritable("it is closed"))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a character that the encoding lacks is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # a character that the encoding lacks must not be an error
             with suppress(OSError):  # what can't be written is reported when it is written
                 stream.reconfigure(errors="backslashreplace")
     code = run(arguments)

@@ -140,11 +140,11 @@ def check(  # noqa: PLR0913, PLR0917 - one argument an option
     try:
         verdict = _of_agent(cluster, agent, max_age or MAX_AGE) if agent else _polled(cluster, warning, critical)
     except SourceError as error:
-        return _blind(cluster, error, Severity[unreachable.upper()], sender, format_)
+        return _report_unknown(cluster, error, Severity[unreachable.upper()], sender, format_)
     except RingcheckError as error:
         if sender is None:
             raise
-        return _blind(cluster, error, Severity.UNKNOWN, sender, format_)
+        return _report_unknown(cluster, error, Severity.UNKNOWN, sender, format_)
     _print(verdict, format_, time.monotonic() - started, verbose, _assumed(cluster, warning, critical, agent, verdict))
     deadline.settle(verdict.severity.exit_code)
     _complain(sender.send(verdict) if sender else None, aside=format_ == "json")
@@ -196,7 +196,7 @@ def _of_agent(cluster: ChosenCluster, url: str, max_age: float) -> Verdict:
 def _assumed(
     cluster: ChosenCluster, warning: str | None, critical: str | None, agent: str | None, verdict: Verdict
 ) -> list[str]:
-    """Which levels are watched, and who said so, in a line for the long output."""
+    """Which levels are watched, and where they are set, in a line for the long output."""
     from ringcheck.core.policy import LEFT_OUT
 
     if agent:
@@ -257,10 +257,10 @@ def _show(lines: Iterable[Line]) -> None:
     click.echo(fitted(lines, columns(), colour=colour), color=colour)  # click sees the pipe to the watching process
 
 
-def _blind(
+def _report_unknown(
     cluster: ChosenCluster, error: RingcheckError, severity: Severity, sender: Sender | None, format_: str
 ) -> int:
-    """Report that nothing is known, to Sensu too: otherwise it would go on believing the last event."""
+    """Report that nothing is known, to Sensu too: otherwise it would keep the state of the last event."""
     from ringcheck.cli.failure import PLUGIN, Call, document, problem_of
     from ringcheck.report import nagios
 
@@ -274,7 +274,7 @@ def _blind(
     if sender and not cluster.name:
         _complain("without a configuration the cluster's name is known only from the cluster", aside=format_ == "json")
     elif sender:
-        _complain(sender.send_blind(problem.line, severity), aside=format_ == "json")
+        _complain(sender.send_unknown(problem.line, severity), aside=format_ == "json")
     return severity.exit_code
 
 

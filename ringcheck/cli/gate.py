@@ -69,7 +69,7 @@ def _gate(
     require_spare: bool,
     require_all_up: bool,
 ) -> Gate:
-    """The configured gate, made stricter or laxer by the options."""
+    """The configured gate, made stricter or less strict by the options."""
     return (
         target.choose()
         .gate()

@@ -294,7 +294,7 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
     with _store(cluster) as (store, name):
         leases = [_lease_of(node, store.holders()) for node in nodes]
         addresses = [holder.node for holder in leases]
-        away = [] if force else _away(cluster.snapshot(), leases)
+        away = [] if force else _not_back(cluster.snapshot(), leases)
         if away:
             problems = one_line(f"{name}: {'; '.join(away)}", 900)
             say(f"REFUSED {problems}; nothing is released (--force releases without this check)")
@@ -309,7 +309,7 @@ def release(target: Target, nodes: tuple[str, ...], owner: str | None, force: bo
     return 0
 
 
-def _away(seen: Snapshot, leases: Sequence[Holder]) -> list[str]:
+def _not_back(seen: Snapshot, leases: Sequence[Holder]) -> list[str]:
     """Why nodes are not back, a line for each of them that is not."""
     from ringcheck.leases.grant import placed
     from ringcheck.restart.readiness import RestartedNode, lacking

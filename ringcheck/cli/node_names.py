@@ -168,7 +168,7 @@ def _addresses(name: str) -> list[str]:
     import socket
 
     if ":" in name or _NUMBERS.fullmatch(name):
-        return []  # part of an address is no host name, but getaddrinfo reads 10.1 and 0xa000001 as 10.0.0.1
+        return []  # part of an address is not a host name, but getaddrinfo reads 10.1 and 0xa000001 as 10.0.0.1
     try:
         return sorted({str(info[4][0]) for info in socket.getaddrinfo(name, None)})
     except (OSError, UnicodeError):

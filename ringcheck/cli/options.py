@@ -199,7 +199,7 @@ def target_options(
     Args:
         without: fields of `Target` without a meaning for the command. click does not know their options there, and
             their environment variables are ignored.
-        refused: fields of `Target` that the command must not ignore, each with the reason why it can't heed them.
+        refused: fields of `Target` that the command must not ignore, each with the reason why it can't use them.
             Their options are hidden; an option or environment variable that is set is an error.
         texts: fields of `Target` whose options have another help text than that in `TARGET_OPTIONS`.
     """

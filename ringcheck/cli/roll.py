@@ -395,7 +395,7 @@ def _interrupts() -> Iterator[Callable[[], int]]:
 
 
 _IDLE = frozenset({"begin", "plan", "gate", "waiting", "lease", "pause", "bake", "check"})
-"""Events at which no node is in hand: a run whose output is lost ends there, and not while a node is drained."""
+"""Events between restarts: a run whose output is lost ends at one of these, and not while a node is drained."""
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def colours() -> bool:
 
 
 def columns() -> int | None:
-    """The width of the terminal; None if the output is no terminal, where scripts need whole lines."""
+    """The width of the terminal; None if the output is not a terminal, because scripts need whole lines."""
     if not is_terminal():
         return None
     return _width(deadline.columns())

@@ -28,7 +28,7 @@ def answer(reasons: Iterable[Reason]) -> DecisionWord:
 def bounded(reasons: Iterable[Reason], most: int) -> tuple[Reason, ...]:
     """The reasons; if many about nodes have one code, only the first `most` of them, and how many more there are.
 
-    For people to read only: the answer has been made from all of them before.
+    Only for display: the answer was made from all of them before.
     """
     every = tuple(reasons)
     total = Counter((reason.code, reason.blocks) for reason in every if reason.keyspace is None)

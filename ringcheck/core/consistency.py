@@ -129,20 +129,20 @@ class Replicas:
         natural: natural replicas by datacenter.
         live: live natural replicas by datacenter, a count for each rack, largest first.
         pending: pending replicas by datacenter, down ones included.
-        together: live natural and pending replicas, as in `live`.
-        unhurt: what `live` would be with every natural replica live.
+        live_with_pending: live natural and pending replicas, as in `live`.
+        all_live: what `live` would be with every natural replica live.
         digest: the hash, computed once: counts are looked up some hundred thousand times.
     """
 
     natural: tuple[tuple[str, int], ...]
     live: tuple[tuple[str, tuple[int, ...]], ...]
     pending: tuple[tuple[str, int], ...]
-    together: tuple[tuple[str, tuple[int, ...]], ...]
-    unhurt: tuple[tuple[str, tuple[int, ...]], ...]
+    live_with_pending: tuple[tuple[str, tuple[int, ...]], ...]
+    all_live: tuple[tuple[str, tuple[int, ...]], ...]
     digest: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        whole = (self.natural, self.live, self.pending, self.together, self.unhurt)
+        whole = (self.natural, self.live, self.pending, self.live_with_pending, self.all_live)
         object.__setattr__(self, "digest", hash(whole))
 
     def __hash__(self) -> int:
@@ -182,7 +182,7 @@ class Replicas:
         return self._margin(requirement, required, counts_pending=True)
 
     def _margin(self, requirement: Requirement, required: int, *, counts_pending: bool) -> Margin:
-        racks = _racks(self.together if counts_pending else self.live, requirement.datacenter)
+        racks = _racks(self.live_with_pending if counts_pending else self.live, requirement.datacenter)
         return Margin(
             required=required,
             racks=racks,
@@ -195,10 +195,10 @@ def with_pending(counts: Replicas, datacenter: str, *, live: bool) -> Replicas:
     """These counts with one more pending replica, in a rack of its own."""
     pending = dict(counts.pending)
     pending[datacenter] = pending.get(datacenter, 0) + 1
-    together = dict(counts.together)
+    together = dict(counts.live_with_pending)
     if live:
         together[datacenter] = (*together.get(datacenter, ()), 1)
-    return replace(counts, pending=tuple(sorted(pending.items())), together=tuple(sorted(together.items())))
+    return replace(counts, pending=tuple(sorted(pending.items())), live_with_pending=tuple(sorted(together.items())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

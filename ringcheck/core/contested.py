@@ -45,7 +45,7 @@ class Movement(NamedTuple):
 
 
 class ContestedMovements:
-    """Movements that some of the views that count know, and that other views or the ring contradict."""
+    """Movements that some of the usable views know, and that other views or the ring contradict."""
 
     def __init__(self, evidence: Evidence) -> None:
         """Compare the views.

@@ -163,7 +163,7 @@ def _needed(level: LevelVerdict) -> int:
 def _lost(
     polled: Polled, facts: Mapping[Key, Known], delays: Collection[float], record: _Announcements
 ) -> Iterator[Event]:
-    """Nodes that are down for long enough; each is announced once, until it is up again or no member any more."""
+    """Nodes that are down for long enough; each is announced once, until it is up again or is no longer a member."""
     nodes = {node.address: node for node in polled.verdict.snapshot.nodes} if polled.verdict else {}
     for key, (fact, watched) in facts.items():
         if key.kind != WATCHED_DOWN:
@@ -179,7 +179,7 @@ def _lost(
 
 
 def _is_down(subject: str, facts: Mapping[Key, Known]) -> bool:
-    """Whether this poll saw a node down; it may also have been unable to tell."""
+    """Whether this poll saw a node down; False also if the poll does not show it."""
     node = facts.get(Key("node", subject))
     return node is not None and node.fact.value == "down"
 

@@ -1,4 +1,4 @@
-"""Concludes from the reports of the nodes who is a member, whose view counts, and who is up, for whom.
+"""Derives from the nodes' reports who is a member, whose view is usable, and which nodes each coordinator reaches.
 
 Evidence is made once from a Snapshot; health, gate, plan, what-if, risk, recovery order and pictures read it. Only this
 module and core/views.py read the lists of a view.
@@ -6,12 +6,12 @@ module and core/views.py read the lists of a view.
 Liveness is a relation between an observer and a node, never a property of a node. Three questions have three answers:
 
 - Does coordinator C reach node N? C's own lists say so. A node in both of its lists, or in neither, is not reached.
-- May N be counted on while other nodes stop? Only if every view that counts reaches it, its own agent does not deny
+- May N be counted on while other nodes stop? Only if every usable view reaches it, its own agent does not deny
   that it serves, and nothing about it is contradictory. A doubt counts against N (`counted_on`).
-- Is candidate N down already, so that its stop costs nothing? Only if every view that counts lists it as unreachable
+- Is candidate N down already, so that its stop costs nothing? Only if every usable view lists it as unreachable
   and its own agent does not say that it serves. A doubt counts for N being up (`surely_down`).
 
-Silence never counts as up, and a node whose agent is silent is not thereby down.
+Silence never counts as up, and a node is not down just because its agent is silent.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Evidence:
     Attributes:
         snapshot: the one that the views are from.
         views: all of them, judged: with the outcome and reason that the rules of this package give them.
-        usable: those that count.
+        usable: those of them that are usable.
     """
 
     def __init__(self, snapshot: Snapshot, only: str | None = None) -> None:
@@ -114,7 +114,7 @@ class Evidence:
         return self._reader.named(view)
 
     def metadata_members(self, view: View) -> tuple[frozenset[int], tuple[str, ...]]:
-        """The members of the metadata service by a view that reports them; and those that are no node, sorted."""
+        """The members of the metadata service by a view that reports them; and those that are not nodes, sorted."""
         return self._reader.metadata_members(view)
 
     def node(self, view: View) -> Node:
@@ -133,7 +133,7 @@ class Evidence:
 
     @cached_property
     def observers_of(self) -> tuple[tuple[Liveness, tuple[str, ...]], ...]:
-        """The distinct lists of the views that count, with their observers: of a thousand views most are equal."""
+        """The distinct lists of the usable views, with their observers: of a thousand views most are equal."""
         groups: dict[int, tuple[Liveness, list[str]]] = {}
         for views in self.alike:
             lists = self.liveness(views[0])
@@ -149,7 +149,7 @@ class Evidence:
     def outlooks(self, datacenters: tuple[str, ...]) -> tuple[Outlook, ...]:
         """The distinct outlooks of the coordinators in some datacenters; an empty tuple means all datacenters.
 
-        Datacenters without a view that counts are judged by what the others see of them.
+        Datacenters without a usable view are judged by what the others see of them.
         """
         outlooks = self._outlooks.get(datacenters)
         if outlooks is None:
@@ -167,7 +167,7 @@ class Evidence:
 
     @cached_property
     def alike(self) -> tuple[list[View], ...]:
-        """The views that count, those together that have equal lists and come from like nodes of one datacenter."""
+        """The usable views, grouped by equal lists, equal behaviour of their nodes, and datacenter."""
         groups: dict[tuple[object, ...], list[View]] = defaultdict(list)
         for view, node in zip(self.usable, map(self.node, self.usable), strict=True):
             lists = id(self.liveness(view))
@@ -204,12 +204,12 @@ class Evidence:
 
     @cached_property
     def not_reached(self) -> frozenset[int]:
-        """Nodes that some view that counts does not reach."""
+        """Nodes that some usable view does not reach."""
         return frozenset().union(*(self._not_in(lists.reached) for lists in self._lists))
 
     @cached_property
     def listed_live(self) -> frozenset[int]:
-        """Nodes that some view that counts lists as live, even if it lists them as unreachable too."""
+        """Nodes that some usable view lists as live, even if it lists them as unreachable too."""
         return frozenset().union(*(lists.reached | lists.both for lists in self._lists))
 
     @cached_property
@@ -222,7 +222,7 @@ class Evidence:
 
     @cached_property
     def surely_down(self) -> frozenset[int]:
-        """Nodes whose stop costs nothing: unreachable in every view that counts, and their agents don't deny it."""
+        """Nodes whose stop costs nothing: unreachable in every usable view, and their agents don't deny it."""
         if not self.usable:
             return frozenset()
         refused = frozenset.intersection(*(lists.refused for lists in self._lists))
@@ -265,7 +265,7 @@ class Evidence:
     def states(self) -> tuple[State, ...]:
         """The state of each node.
 
-        Only views that count matter; without any, all nodes are `unknown`. A node that all of them reach is `up`. So is
+        Only usable views matter; without any, all nodes are `unknown`. A node that all of them reach is `up`. So is
         a node whose own view counts, if another view reaches it or if no observer reaches any other observer. Of the
         other nodes, those that some view knows are `down`, and the rest are `unknown`.
         """
@@ -289,7 +289,7 @@ class Evidence:
 
     @cached_property
     def known(self) -> frozenset[int]:
-        """Nodes in any list of a view that counts; all nodes if the source can't list unreachable ones."""
+        """Nodes in any list of a usable view; all nodes if the source can't list unreachable ones."""
         if any(view.unreachable is None for view in self.usable):
             return self._all_nodes
         listed = (lists.reached | lists.both | lists.refused for lists in self._lists)
@@ -297,7 +297,7 @@ class Evidence:
 
     @cached_property
     def seen_down_by(self) -> dict[int, tuple[str, ...]]:
-        """Nodes that some view that counts does not reach, with the addresses of the observers, sorted."""
+        """Nodes that some usable view does not reach, with the addresses of the observers, sorted."""
         blind: dict[int, list[str]] = defaultdict(list)
         for lists, observers in self.observers_of:
             for index in self._not_in(lists.reached):
@@ -306,12 +306,12 @@ class Evidence:
 
     @cached_property
     def disputed(self) -> dict[int, tuple[str, ...]]:
-        """Nodes that some views that count reach and others do not, with the observers that do not."""
+        """Nodes that some usable views reach and others do not, with the observers that do not."""
         return {index: blind for index, blind in sorted(self.seen_down_by.items()) if len(blind) < len(self.usable)}
 
     @cached_property
     def isolated(self) -> frozenset[int]:
-        """Nodes that serve clients although no other view that counts reaches them: their own view may be frozen."""
+        """Nodes that serve clients although no other usable view reaches them: their own view may be frozen."""
         return frozenset(
             index
             for index, blind in self.disputed.items()
@@ -328,17 +328,17 @@ class Evidence:
 
     @cached_property
     def joining(self) -> frozenset[int]:
-        """Nodes that join, according to a view that counts or to the node itself."""
+        """Nodes that join, according to a usable view or to the node itself."""
         return self._in_movement("joining")
 
     @cached_property
     def leaving(self) -> frozenset[int]:
-        """Nodes that leave or are being removed, according to a view that counts or to the node itself."""
+        """Nodes that leave or are being removed, according to a usable view or to the node itself."""
         return self._in_movement("leaving")
 
     @cached_property
     def moving(self) -> frozenset[int]:
-        """Nodes that change their token, according to a view that counts or to the node itself."""
+        """Nodes that change their token, according to a usable view or to the node itself."""
         return self._in_movement("moving")
 
     def _in_movement(self, which: Literal["joining", "leaving", "moving"]) -> frozenset[int]:
@@ -380,7 +380,7 @@ class Evidence:
         )
 
     def is_gone(self, index: int) -> bool:
-        """Whether no view that counts reaches a node: a missing view of its own is then no gap."""
+        """Whether no usable view reaches a node: a missing view of its own is then no gap."""
         return len(self.seen_down_by.get(index, ())) == len(self.usable)
 
     def only_joins(self, index: int) -> bool:
@@ -388,7 +388,7 @@ class Evidence:
         return index in self.joining and not self.snapshot.nodes[index].tokens
 
     def movement(self, index: int) -> str:
-        """What a node in movement does, in words."""
+        """What a node that joins, leaves or moves is doing, in words."""
         if index in self.replaced:
             return "being replaced"
         if index in self.leaving:
@@ -404,7 +404,7 @@ class Evidence:
 
     @cached_property
     def in_both_lists(self) -> dict[int, tuple[str, ...]]:
-        """Nodes that a view that counts lists as live and as unreachable, with the observers."""
+        """Nodes that a usable view lists as live and as unreachable, with the observers."""
         contradicting: dict[int, list[str]] = defaultdict(list)
         for lists, observers in self.observers_of:
             for index in lists.both:

@@ -49,4 +49,5 @@ KINDS: Mapping[str, FactKind] = {
 DOWN, WATCHED_DOWN = "down", "watched_down"
 TIMES = frozenset({DOWN, WATCHED_DOWN})
 """Kinds of facts that only keep a time; they make no entries. Both last from the poll that first saw a node down until
-one does not, also through polls that can't tell. The time of `watched_down` leaves out when no agent was running."""
+one does not, also through polls that can't tell. The time of `watched_down` does not include periods in which no agent
+was running."""

@@ -173,7 +173,7 @@ def sound_sets(cuts: Cuts, room: int) -> list[int]:
 
 
 def _above(cuts: Cuts) -> list[int]:
-    """For each node a mask of the nodes above it that are no cut together with it."""
+    """For each node a mask of the nodes above it that do not form a cut of two with it."""
     whole = (1 << cuts.nodes) - 1
     above = [whole >> (node + 1) << (node + 1) for node in range(cuts.nodes)]
     for first, second in cuts.listed.get(2, ()):

@@ -71,7 +71,7 @@ def _contradictions(evidence: Evidence) -> Iterator[Finding]:
 def _unusable_views(evidence: Evidence) -> Iterator[Finding]:
     """Views that don't count although other views see the node up, or it may serve clients.
 
-    The missing view of a coordinator without tokens is no gap.
+    The missing view of a coordinator without tokens is not a gap.
     """
     index_of = evidence.snapshot.index
     for view in evidence.views:
@@ -109,7 +109,7 @@ def _unusable(view: View) -> Finding:
 
 
 def _discarded(view: View, hint: str) -> Finding:
-    text = f"the view of {view.observer} does not count: {view.reason}"
+    text = f"the view of {view.observer} is not usable: {view.reason}"
     return noted("view_discarded", view.observer, text, hint)
 
 

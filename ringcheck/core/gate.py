@@ -9,7 +9,7 @@ The rule. Compare the cluster before the stop with the cluster after it, for eve
 each level that it must keep, for the clients of each datacenter. A range is lost if some operation can be served
 before the stop and might not be after it (`core.losses`). One lost range makes the stop unsafe.
 
-- Before the stop every node is up that any view that counts lists as live, and every candidate that is not surely down.
+- Before the stop every node is up that any usable view lists as live, and every candidate that is not surely down.
 - After the stop only those nodes are up that may be counted on (`core.evidence`), hold no restart lease, and are no
   candidates.
 
@@ -178,7 +178,7 @@ class Gatekeeper:
         stakes: what a stop may cost.
         refusals: reasons, notes included, that do not depend on the candidates.
         leased: indexes of the nodes under a restart lease.
-        uncounted: indexes of the nodes that count as down after a stop, besides those that stop.
+        uncounted: indexes of the nodes that count as down after a stop, in addition to those that stop.
     """
 
     def __init__(

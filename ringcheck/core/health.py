@@ -205,7 +205,7 @@ class RingState(RangeCensus):
 
     def _where(self, kinds: Iterable[RangeKind]) -> list[int] | range:
         """Indexes that include all ranges of these kinds: the touched ones, unless a kind has all replicas live."""
-        hurt = all(any(piece.pending or piece.live != piece.unhurt for piece in kind) for kind in kinds)
+        hurt = all(any(piece.pending or piece.live != piece.all_live for piece in kind) for kind in kinds)
         return self.touched if hurt else self._every_range
 
     def _share(self, lost: Collection[RangeKind], demands: Iterable[Demand]) -> float:

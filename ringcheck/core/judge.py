@@ -259,7 +259,7 @@ class Judge:
             findings.append(noted("structurally_unavailable", name, never_served(name, health), share=share))
         if _is_near(rule, health):
             severity = Severity.OK if excuse.near else Severity.WARNING
-            text = near(name, health) + (self._leases.whose(excuse.held) if excuse.near else "")
+            text = near(name, health) + (self._leases.cause_text(excuse.held) if excuse.near else "")
             findings.append(Finding(code="failures_left", severity=severity, subject=name, summary=text))
         level, client = health.level.value, health.datacenter
         self.findings += [replace(finding, level=level, datacenter=client) for finding in findings]
@@ -268,12 +268,12 @@ class Judge:
     def _lost(self, name: str, rule: Rule, sight: _Sight, excuse: _Excuse) -> Finding:
         alarm = alarm_of(rule, sight.health)
         allowed = "" if alarm > Severity.OK else ", as its thresholds allow"
-        whose = self._leases.whose(excuse.held) if excuse.lost else ""
+        cause = self._leases.cause_text(excuse.held) if excuse.lost else ""
         return Finding(
             code="unavailable",
             severity=Severity.OK if excuse.lost else alarm,
             subject=name,
-            summary=f"{lost(name, sight.health)}{allowed}{whose}",
+            summary=f"{lost(name, sight.health)}{allowed}{cause}",
             detail=f"as {sight.observer} sees it",
             share=sight.health.outage_share,
         )

@@ -56,8 +56,8 @@ def replica_counts(racks: Racks, row: Marks, pending: Marks) -> Replicas:
             natural=_by_datacenter(racks, natural),
             live=_by_rack(racks, live),
             pending=_by_datacenter(racks, [mark % number for mark in pending]),
-            together=_by_rack(racks, live + [mark for mark in pending if mark < number]),
-            unhurt=_by_rack(racks, natural),
+            live_with_pending=_by_rack(racks, live + [mark for mark in pending if mark < number]),
+            all_live=_by_rack(racks, natural),
         )
     )
 

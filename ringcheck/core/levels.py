@@ -2,7 +2,7 @@
 
 All levels that were seen in the window are in use, for each keyspace if a source distinguishes keyspaces, and for the
 clients of each datacenter. All of them are watched, also those that are served whenever a stricter one is: if the
-stricter one can never be served, its loss is no outage, and would hide theirs. Only texts for people leave them out.
+stricter one can never be served, its loss is not an outage and would hide theirs. Only texts for people leave them out.
 Queries that only a source without keyspaces (the nodes' counters) shows may belong to any keyspace, so they count for
 all keyspaces. The default levels apply in every datacenter without evidence or with range scans, whose level is not
 counted, and in all datacenters as long as part of the window is not known.
@@ -121,7 +121,7 @@ def observed(
         at: seconds of Unix time.
         following: the window, and how many queries make a level count as used.
         datacenters: of the cluster.
-        patience: by source, the longest time between two readings that still counts as no gap; PATIENCE for the others.
+        patience: by source, the longest time between two readings that is not a gap; PATIENCE for the others.
     """
     missing = {name: found for name, found in _missing(sources, at, following.window, patience or {}) if found}
     totals = {name: _totals(found, 1 if name in missing else following.least) for name, found in sources.items()}
@@ -190,7 +190,7 @@ def kind_of(source: str) -> str:
 
 
 def _by_part(evidence: Evidence, used: Used, *, named: bool) -> Counter[int]:
-    """Queries with or without a keyspace by the begin of the part of the window, 0 for those that left it."""
+    """Queries with or without a keyspace by the start of the part of the window, 0 for those that left it."""
     found: Counter[int] = Counter()
     for use, seen in evidence.uses.items():
         here = not used.datacenter or use.datacenter in {"", used.datacenter}
@@ -237,7 +237,7 @@ def with_observed(policy: Policy, seen: Observed | None, why: str = "") -> Polic
 def changed(before: Observed | None, after: Observed, at: float) -> Observed:
     """The levels in use, with the changes since `before` and those earlier changes that are still shown.
 
-    The first level that is seen of a keyspace is no change, as long as there was no whole window without any.
+    The first level that is seen of a keyspace is not a change, unless a whole window without any came before.
     """
     begun = frozenset(name for name, used in after.keyspaces.items() if used or not after.unclear)
     if before is None:

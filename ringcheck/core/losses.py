@@ -213,7 +213,7 @@ def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[
         reasons: with their final `blocks`.
     """
     by_default = {(stake.keyspaces, stake.level, stake.client) for stake in stakes if stake.by_default}
-    told = list(reasons)
+    given = list(reasons)
 
     def implied(one: Reason) -> bool:
         return (one.keyspaces, one.level, one.datacenter) in by_default and any(
@@ -221,11 +221,11 @@ def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[
             and other.datacenter == one.datacenter
             and set(other.keyspaces).issuperset(one.keyspaces)
             and (not one.blocks or (other.blocks and other.kind.answer == one.kind.answer))
-            for other in told
+            for other in given
             if other.ranges is not None
         )
 
-    return [one for one in told if not implied(one)] if by_default else told
+    return [one for one in given if not implied(one)] if by_default else given
 
 
 def lost_before(snapshot: Snapshot, stake: Stake, down: frozenset[int], health: LevelHealth, *, blocks: bool) -> Reason:
@@ -255,7 +255,7 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
 
 
 def _cure(snapshot: Snapshot, stake: Stake, example: Example | None) -> str:
-    """What lets a stop through that no range of its kind survives; no lower level helps a range with one replica."""
+    """What lifts `structurally_never_safe`; a lower level does not help a range with one replica."""
     nodes, index = snapshot.nodes, snapshot.index
     places = [nodes[index[name]].datacenter for name in (example.replicas if example else ())]
     counting = [place for place in places if stake.client in {None, place}]

@@ -117,8 +117,8 @@ class Leases:
         """The nodes under a lease except those that are shown elsewhere; empty if there are none."""
         return ", ".join(self.named(index) for index in sorted(set(self._holder) - set(shown)))
 
-    def whose(self, nodes: Iterable[int]) -> str:
-        """Some nodes under a lease with their owners, as the end of a sentence."""
+    def cause_text(self, nodes: Iterable[int]) -> str:
+        """Some nodes under a lease with their owners, to be appended to a sentence about what they cause."""
         return f"; {', '.join(self.named(index) for index in sorted(nodes))}"
 
     # As findings
@@ -158,7 +158,7 @@ class Leases:
         causes = self._causes(finding)
         if not causes:
             return finding
-        return replace(finding, severity=Severity.OK, summary=finding.summary + self.whose(causes))
+        return replace(finding, severity=Severity.OK, summary=finding.summary + self.cause_text(causes))
 
     def _causes(self, finding: Finding) -> frozenset[int]:
         """The nodes under a lease that alone cause a finding; empty if other nodes have a part in it."""
@@ -219,6 +219,6 @@ def release_of(holder: Holder) -> str:
 
 
 def lease_on_candidate(holder: Holder) -> Reason:
-    """The note that a node that is to stop is under a lease: for its owner that is as it should be."""
+    """The note that a candidate is under a lease; for the owner of the lease this is expected."""
     text = f"{under_lease(holder)}: only its owner may stop it"
     return reason("lease_held", holder.node, text, blocks=False, lifts_when=release_of(holder))

@@ -250,8 +250,8 @@ class Roster:
         """The index of the member that an endpoint means, as `Directory.index_of`."""
         return self.directory.index_of(endpoint, host_ids or _NO_HOST_IDS)
 
-    def itself(self, host_id: str | None, host_ids: Mapping[str, str] | None) -> int | None:
-        """The index of the member that answers with this host id; if need be, found by the endpoint it gives itself.
+    def index_of_host_id(self, host_id: str | None, host_ids: Mapping[str, str] | None) -> int | None:
+        """The index of the member with this host id, or else of the member at the endpoint that it reports for itself.
 
         None if it is not a member.
         """
@@ -305,7 +305,7 @@ class Roster:
         )
 
     def owners_beyond(self, testimony: Testimony) -> frozenset[str]:
-        """Endpoints that own tokens by a testimony and are no members; if it has no owners, all with a host id."""
+        """Token owners by a testimony that are not members; if it lists no owners, all its endpoints with a host id."""
         host_ids = testimony.host_ids or _NO_HOST_IDS
         owners = host_ids if testimony.owners is None else testimony.owners
         return frozenset(endpoint for endpoint in owners if self.index_of(endpoint, host_ids) is None)

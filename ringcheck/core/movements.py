@@ -258,14 +258,14 @@ class RangeMovement:
         )
         if self._action == "replace" or len(homes) == 1:
             return
-        told = set()
+        reported = set()
         for stake in stakes:
             strategy = (
                 stake.ring.replication.strategy if stake.ring.replication else "its strategy, which is not known,"
             )
             by_datacenter = stake.ring.replication is not None and strategy not in TOTAL_STRATEGIES
-            if stake.client is not None and not by_datacenter and stake.keyspaces not in told:
-                told.add(stake.keyspaces)
+            if stake.client is not None and not by_datacenter and stake.keyspaces not in reported:
+                reported.add(stake.keyspaces)
                 text = f"{strategy} places the replicas of {listed(stake.keyspaces)} without regard to datacenters"
                 yield reason(
                     "placement_unknown",
@@ -316,7 +316,7 @@ class RangeMovement:
 
     def _apart(self) -> Iterator[Reason]:
         """The reason that not all of the dead nodes may be replaced together."""
-        if len(self.together) < 2:  # noqa: PLR2004 - one group is no reason
+        if len(self.together) < 2:  # noqa: PLR2004 - one group is not a reason
             return
         for number, rows in self._shared.items():
             ranges = sum(count for shared, count in rows.items() if self._too_few(shared, self._targets))

@@ -61,7 +61,7 @@ class NodeStatus:
 
     @property
     def wrong(self) -> str | None:
-        """What is wrong with the node itself, in a few words; None if nothing is. That it may not stop is no fault."""
+        """What is wrong with the node itself, in a few words; None if nothing is, even if it must not stop."""
         if self.state != "up":
             return self.state
         node = self.node
@@ -117,7 +117,7 @@ def _place(status: NodeStatus) -> tuple[object, ...]:
 
 
 def _number(address: str) -> tuple[int, int]:
-    """The order of addresses: 10.0.0.9 before 10.0.0.10, IPv4 before IPv6, names of supposed nodes last."""
+    """The order of addresses: 10.0.0.9 before 10.0.0.10, IPv4 before IPv6, names of assumed nodes last."""
     try:
         ip = ip_address(ip_of(address))
     except ValueError:

@@ -55,7 +55,7 @@ class Observed:
         clients: datacenters with clients; empty if that is not known.
         scanned: datacenters in which clients made range scans, at levels that are not known; the default levels apply.
         unclear: what evidence is missing; empty if none is. If any is, the default levels hold in addition.
-        known: whether any source shows anything of the window; if none does, `keyspaces` are no evidence.
+        known: whether any source shows anything of the window; if none does, `keyspaces` prove nothing.
         changes: the last ones.
         begun: keyspaces whose levels, or the lack of any, were known once: from then on each new level is a change.
     """

@@ -124,7 +124,7 @@ class Threshold:
         return self.level is level and (client is None or not self.clients or client in self.clients)
 
     def alerts(self, health: LevelHealth) -> bool:
-        """Whether an outage exceeds the bounds; structurally unavailable ranges are no outage."""
+        """Whether an outage exceeds the bounds; structurally unavailable ranges do not count as an outage."""
         if not health.outage or (self.ranges is None and self.share is None):
             return health.outage > 0
         share = health.outage_share * 100

@@ -5,7 +5,7 @@ member. A change is committed at QUORUM of them. While fewer are up, no table ca
 leave, move or be replaced. Queries are served as before, and a node that stopped can start again.
 
 The log is judged as a ring of its own. Which nodes are members is what the nodes report. If they differ, each of the
-sets that a view that counts reports may be the true one: health shows the worst, and the gate keeps the quorum of all.
+sets that a usable view reports may be the true one: health shows the worst, and the gate keeps the quorum of all.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class MetadataService:
     """What the views of a snapshot say together of the metadata service.
 
     Attributes:
-        reports: what each view that counts reports; views that report nothing are left out.
+        reports: what each usable view reports; views that report nothing are left out.
         rings: the log, once for each set of members that a view reports; empty before the service is initialised.
     """
 
     def __init__(self, evidence: Evidence) -> None:
-        """Read the reports of the views that count."""
+        """Read the reports of the usable views."""
         self._evidence = evidence
         self.reports: list[tuple[View, MetadataReport]] = [
             (view, view.metadata) for view in evidence.usable if view.metadata is not None
@@ -84,7 +84,7 @@ class MetadataService:
         self.rings = tuple([self._ring(*members) for members in self._sets])
 
     def _members_by_views(self) -> dict[tuple[frozenset[int], tuple[str, ...]], list[View]]:
-        """The sets of members, as nodes and as endpoints that are no node, with the views that report them."""
+        """The sets of members, as nodes and as endpoints that are not nodes, with the views that report them."""
         sets: dict[tuple[frozenset[int], tuple[str, ...]], list[View]] = defaultdict(list)
         for view, report in self.reports:
             if report.initialised:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def confirmed(readings: Iterable[Decision], wanted: int) -> Decision:
     """The first reading that is not safe, or the last of as many safe ones in a row as are wanted.
 
-    A single safe reading may be luck: gossip takes seconds to spread, and a node that flaps is up half of the time.
+    A single safe reading may be coincidence: gossip takes seconds to spread, and a flapping node is up half of the
+        time.
 
     Args:
         readings: decisions on fresh data, made when they are asked for; never fewer than wanted. No reading is asked

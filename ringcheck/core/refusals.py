@@ -147,7 +147,7 @@ def _ageless(running: list[Node]) -> Iterator[Reason]:
 
 
 def strangers(snapshot: Snapshot, candidates: Sequence[str], action: Action) -> Iterator[Reason]:
-    """Reasons for candidates that are no nodes of the cluster, or for no candidate if the action needs one."""
+    """Reasons for candidates that are not nodes of the cluster, or for a missing candidate if the action needs one."""
     if not candidates and action != "bootstrap":
         yield reason("unknown_node", snapshot.cluster, "no node is named", lifts_when="a node is named")
     for name in candidates:

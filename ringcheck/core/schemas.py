@@ -77,7 +77,7 @@ def of_schemas(scope: Scope) -> Iterator[Finding]:
 
 
 def _counting(evidence: Evidence) -> list[SchemaReport]:
-    """The report of the ring's source, and those of schema versions that a coordinator has whose view counts."""
+    """The report of the ring's source, and those of the schema versions of coordinators with a usable view."""
     usable = {view.observer for view in evidence.usable}
     return [report for report in evidence.snapshot.schemas if report.of_ring or usable.intersection(report.nodes)]
 
@@ -105,7 +105,7 @@ def _disagreement(name: str, reports: Sequence[SchemaReport]) -> Finding:
 
 
 def _known_as(name: str, report: SchemaReport) -> str:
-    """How the nodes of a report know a keyspace, to be followed by their names."""
+    """What the nodes of a report know of a keyspace, as the beginning of a phrase that ends with their names."""
     keyspace = next((keyspace for keyspace in report.keyspaces if keyspace.name == name), None)
     if keyspace is None:
         return "unknown to"

@@ -101,12 +101,12 @@ class Scope:
     def silent_on_auth_level(self) -> tuple[str, ...]:
         """Nodes that serve clients and do not report their level although others do: it may be the default.
 
-        Nobody is silent if the default is among the levels that are reported.
+        The result is empty if the default is among the levels that are reported.
         """
-        told = self._reported_auth_levels
+        levels = self._reported_auth_levels
         if (
-            not told
-            or Level.LOCAL_QUORUM.value in told
+            not levels
+            or Level.LOCAL_QUORUM.value in levels
             or all(node.auth_read_level is None for node in self.snapshot.nodes)
         ):
             return ()
@@ -120,7 +120,7 @@ class Scope:
 
     @property
     def unknown_auth_level(self) -> str | None:
-        """A level at which a node reads system_auth, as it reports it, if it is no known level."""
+        """A level at which a node reads system_auth, as it reports it, if that level is not known."""
         unknown = (text for text in self._reported_auth_levels if auth_level(text, ()) is None)
         return min(unknown, default=None)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ringcheck.core.transitions import Key, Known
 
-_IDENTIFIED_BY_TIME = "level_change"  # its time tells one change from the next, and is no begin of a duration
+_IDENTIFIED_BY_TIME = "level_change"  # its time identifies a change, and is not the start of a state
 
 
 def moved(known: Mapping[Key, Known], milliseconds: int, kind: str | None = None) -> dict[Key, Known]:

@@ -149,7 +149,7 @@ class Sources:
         return replace(evidence, uses=uses, gaps=(*evidence.gaps, *gaps)) if gaps else evidence
 
     def _is_gone(self, source: str, at: float, window: float) -> bool:
-        """Whether a source reports no more, and the counters show all that it could show.
+        """Whether a source no longer reports, and the counters show everything that it could show.
 
         In that case nodes counted all queries of the window, and these count for every keyspace.
         """

@@ -1,6 +1,6 @@
 """The cluster as it would be with other replication, other tokens, more nodes, or replicas in different racks.
 
-Each supposition makes another snapshot, with its rings placed anew (core/placement.py). New tokens are made up.
+Each assumption makes another snapshot, with its rings placed anew (core/placement.py). New tokens are made up.
 `random` tokens are what nodes draw without token allocation; they come from a fixed sequence, so that the same question
 has the same answer. `allocated` tokens are what allocation aims at: the tokens of a node halve the largest ranges of
 its rack. They are an approximation, since Cassandra's own algorithm considers more than that.
@@ -30,7 +30,7 @@ TokenChoice: TypeAlias = Literal["random", "allocated"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """What is supposed of a cluster's topology; the defaults suppose nothing.
+    """What is assumed of a cluster's topology; the defaults assume nothing.
 
     Attributes:
         replication: of keyspaces, by name.

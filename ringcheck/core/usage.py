@@ -42,7 +42,7 @@ class Seen:
 
     Attributes:
         last: time of the reading that showed it last.
-        counts: (begin of a part of the window, queries in it), oldest first.
+        counts: (start of a part of the window, queries in it), oldest first.
     """
 
     last: float
@@ -236,7 +236,7 @@ def noted(
 
 
 def _absent(evidence: Evidence, name: str) -> float:
-    """The time of the last reading in which a node without a reading was no member yet; BEGINNING if none is known."""
+    """The time of the last reading before a node that has no reading was a member; BEGINNING if none is known."""
     if evidence.unread is None or evidence.at is None:
         return BEGINNING
     return evidence.unread.get(name, evidence.at)
@@ -292,7 +292,7 @@ def _read(
 def _same_process(before: Reading, node: NodeRequests) -> bool | None:
     """Whether the counters are those of the same process; None if neither they nor a start time show that.
 
-    Only start times of one kind are compared. The counter of logins is a sum over tables and is no sign of a restart:
+    Only start times of one kind are compared. The counter of logins is a sum over tables and does not show a restart:
     it is lower if a table can't be read.
     """
     if any(value < before.values.get(name, 0) for name, value in (node.counts or {}).items() if name in SCOPES):
@@ -306,7 +306,7 @@ def _same_process(before: Reading, node: NodeRequests) -> bool | None:
 def _since_restart(before: Reading, started: float | None, at: float) -> float:
     """Since when everything is known after a restart: what the old process did after its last reading is not known.
 
-    A start before that reading is the time of a clock that is wrong.
+    If the start is before that reading, the node's clock is wrong.
     """
     if at - before.at <= PATIENCE:
         return before.since

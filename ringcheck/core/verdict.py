@@ -115,11 +115,11 @@ class Verdict:
     metadata_quorum: Quorum | None = None
 
     def begin_seen(self, since: str | None) -> bool | None:
-        """Whether the agent saw begin what has held since one of its times; None if it knows no time."""
+        """Whether the agent saw the start of what has lasted since one of its times; None if the time is not known."""
         return None if since is None else since not in self.blind_until
 
     def when(self, since: str) -> str:
-        """One of its times for a sentence, after `since`: `before TIME` if the begin was not seen."""
+        """One of its times for a sentence, after `since`: `before TIME` if the start was not seen."""
         return since if self.begin_seen(since) else f"before {since}"
 
     def down(self) -> list[str]:

@@ -61,7 +61,7 @@ class Liveness:
         refused: listed unreachable and not live.
         both: in both lists.
         joining: nodes that it sees joining; likewise leaving and moving.
-        strangers: live endpoints that are no node of the snapshot, sorted.
+        strangers: live endpoints that are not nodes of the snapshot, sorted.
     """
 
     reached: frozenset[int]
@@ -127,7 +127,7 @@ class ViewReader:
         )
 
     def metadata_members(self, view: View) -> tuple[frozenset[int], tuple[str, ...]]:
-        """The members of the metadata service by a view that reports them; and those that are no node, sorted."""
+        """The members of the metadata service by a view that reports them; and those that are not nodes, sorted."""
         members = view.metadata.members if view.metadata else frozenset()
         key = (members, view.host_ids)
         found = self._metadata_members.get(key)

@@ -28,7 +28,7 @@ SUPPOSED_DOWN = "assumed down"
 def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] = ()) -> Snapshot:
     """The snapshot as it would be with some nodes down for every view, and others up for every view.
 
-    A node that is assumed down coordinates no longer: its view is discarded, or stays as it is if the node is down
+    A node that is assumed down no longer coordinates: its view is discarded, or stays as it is if the node is down
     already. A node that is assumed up serves clients, and sees a node down if any other view sees it down. What could
     not be read stays unread.
 
@@ -38,7 +38,7 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
         up: addresses of nodes that are assumed up.
 
     Raises:
-        UsageError: if no node has one of the addresses, or if a node is supposed both down and up.
+        UsageError: if no node has one of the addresses, or if a node is assumed both down and up.
     """
     gone, back = frozenset(down), frozenset(up)
     strangers = sorted((gone | back) - snapshot.index.keys())
@@ -64,7 +64,7 @@ def suppose(snapshot: Snapshot, down: Collection[str] = (), up: Collection[str] 
         ]
     )
     seen = Evidence(replace(snapshot, nodes=nodes, views=kept))
-    woken = tuple([_awake(address, seen) for address in sorted(waking, key=snapshot.index.__getitem__)])
+    woken = tuple([_view_of_node_up(address, seen) for address in sorted(waking, key=snapshot.index.__getitem__)])
     return replace(snapshot, nodes=nodes, views=(*kept, *woken))
 
 
@@ -90,7 +90,7 @@ def _supposed(evidence: Evidence, view: View, gone: frozenset[str], back: frozen
     return replace(lists, live=(lists.live - gone) | back, unreachable=unreachable)
 
 
-def _awake(address: str, others: Evidence) -> View:
+def _view_of_node_up(address: str, others: Evidence) -> View:
     """The view of a node that is assumed up: live are the nodes that all others reach, unreachable the other nodes."""
     if not others.usable:
         reason = "assumed up, but no view shows what it would see"
@@ -105,7 +105,7 @@ def _awake(address: str, others: Evidence) -> View:
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
-    """One level of one keyspace that a supposition changes; `now` is None if it can't be judged now."""
+    """One level of one keyspace that an assumption changes; `now` is None if it can't be judged now."""
 
     keyspace: str
     now: LevelVerdict | None
@@ -114,7 +114,7 @@ class LevelChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supposition:
-    """What is supposed of a cluster; the defaults suppose nothing.
+    """What is assumed of a cluster; the defaults assume nothing.
 
     Attributes:
         down: addresses of the nodes that are assumed down.
@@ -132,10 +132,10 @@ class Supposition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhatIf:
-    """A supposition, and the verdict with and without it.
+    """Assumptions, and the verdict with and without them.
 
     Attributes:
-        supposed: the supposition.
+        supposed: the assumptions.
         now: the verdict on what was seen.
         then: the verdict as it would be.
     """
@@ -181,7 +181,7 @@ def what_if(
     Args:
         snapshot: what was seen.
         policy: the cluster's rules.
-        supposed: what is supposed of the cluster.
+        supposed: what is assumed of the cluster.
         question: as for `assess`.
         maintenance: as for `assess`.
 

@@ -118,7 +118,7 @@ class Fields:
         try:
             return _canonical(frozenset(texts))
         except ValueError:
-            return frozenset(address(text, path) for text in texts)  # raises for the first text that is no address
+            return frozenset(address(text, path) for text in texts)  # raises for the first text that is not an address
 
 
 @lru_cache(maxsize=32)

@@ -241,13 +241,13 @@ def _check(verdict: Verdict) -> None:
 
 
 def _read_blind(parts: Iterable[Fields]) -> frozenset[str]:
-    """The times of parts whose begin was not seen; an older agent does not say whether it was."""
+    """The times of parts whose start was not seen; an older agent does not report whether it was."""
     unseen = (part for part in parts if part.optional("begin_seen", bool) is False)
     return frozenset(since for part in unseen if (since := _read_time(part)))
 
 
 def _read_time(part: Fields) -> str | None:
-    """The time since which a part is in its state, None if not known; raises ValueError for a text that is no time."""
+    """The time since which a part is in its state, None if not known; raises ValueError if it is not a time."""
     text: str | None = part.optional("since", str)
     if text is not None:
         datetime.fromisoformat(text)

@@ -46,7 +46,7 @@ def drop_evidence(connection: sqlite3.Connection, names: Iterable[str]) -> None:
 
 
 def load_evidence(connection: sqlite3.Connection, cluster: str | None = None) -> Documents:
-    """All documents, or those of one cluster; one that is no JSON is left out."""
+    """All documents, or those of one cluster; one that is not JSON is left out."""
     found: Documents = defaultdict(dict)
     where, values = ("", ()) if cluster is None else (" WHERE cluster = ?", (cluster,))
     for name, source, text in connection.execute(f"SELECT cluster, source, document FROM evidence{where}", values):  # noqa: S608 - a constant

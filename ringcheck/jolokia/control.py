@@ -55,7 +55,7 @@ class Control:
     def started_at(self, address: str, host_id: str | None, seconds: float) -> int:
         """When the node's JVM was started, in epoch milliseconds by the node's own clock.
 
-        The gossip generation is no substitute: it also rises when gossip is switched off and on.
+        The gossip generation is not a substitute: it also rises when gossip is switched off and on.
 
         Raises:
             GoneError: if nothing listens at the node's address.

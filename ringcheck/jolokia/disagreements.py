@@ -115,15 +115,15 @@ def _camps(membership: Membership, reports: Iterable[MemberReport]) -> list[_Cam
 
     Those that do not know all token owners are left out: `unknown_to_some`.
     """
-    told: dict[tuple[int, int], tuple[MemberReport, list[Member]]] = {}
+    by_shares: dict[tuple[int, int], tuple[MemberReport, list[Member]]] = {}
     for item in reports:
         if item.agent.shares and item.agent.host_ids is not None:
             key = id(item.agent.shares), id(item.agent.host_ids)
-            told.setdefault(key, (item, []))[1].append(item.member)
-    if len(told) == 1:  # as usual
+            by_shares.setdefault(key, (item, []))[1].append(item.member)
+    if len(by_shares) == 1:  # as usual
         return []
     camps: list[_Camp] = []
-    for (_, agent, report), members in told.values():
+    for (_, agent, report), members in by_shares.values():
         if membership.roster.strangers_to(testimony(agent, report)):
             continue
         shares = _by_index(membership, agent)

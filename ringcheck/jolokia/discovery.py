@@ -20,7 +20,7 @@ from ringcheck.jolokia.disagreements import (
     unconfirmed_addresses,
     unknown_to_some,
 )
-from ringcheck.jolokia.fanout import UNHEARD
+from ringcheck.jolokia.fanout import MOST_NEVER_ANSWERED
 from ringcheck.jolokia.membership import (
     AgentReport,
     MemberReport,
@@ -146,7 +146,7 @@ class Discovery:
         The order matters if one node has named many that do not exist: not all are asked then.
         """
         agents = membership.agents
-        if len(agents) <= UNHEARD:
+        if len(agents) <= MOST_NEVER_ANSWERED:
             return list(agents.values())
         known = Counter(
             index
@@ -357,7 +357,7 @@ class Discovery:
         members = roster.members
         agents: dict[str, JolokiaEndpoint] = {}
         for agent, report in sorted(self._fanout.reports(), key=lambda item: item.agent.url):
-            index = roster.itself(report.host_id, agent.host_ids)
+            index = roster.index_of_host_id(report.host_id, agent.host_ids)
             if index is not None:
                 agents.setdefault(members[index].address, agent)
         for member in members if self._session.settings.views == "all" else ():
@@ -383,7 +383,7 @@ def _stride(agents: Sequence[JolokiaEndpoint]) -> int:
 
 
 def _unusual(agents: Sequence[JolokiaEndpoint]) -> list[JolokiaEndpoint]:
-    """A few of the agents that last reported other shares of the ring than most, so that one that follows is seen."""
-    told = Counter(id(agent.shares) for agent in agents if agent.shares)
-    usual = max(told, key=lambda shares: told[shares], default=None)
+    """A few of the agents that last reported other shares than most: they are asked whether that has ended."""
+    numbers = Counter(id(agent.shares) for agent in agents if agent.shares)
+    usual = max(numbers, key=lambda shares: numbers[shares], default=None)
     return [agent for agent in agents if agent.shares and id(agent.shares) != usual][:FEW]

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from ringcheck.core.endpoint import canonical
 from ringcheck.errors import DataError
-from ringcheck.jolokia.outcomes import mapping, shortened, spoilt, strings, text
+from ringcheck.jolokia.outcomes import limit_note, mapping, shortened, strings, text
 
 NODES = 4096  # nodes that one node may name; the largest clusters have little more than a thousand
 _LONGEST = 512  # characters of an endpoint: a host name has 253 at most, an address with its zone and port some 70
@@ -27,7 +27,7 @@ def endpoint(value: object) -> str:
     if isinstance(value, str) and len(value) <= _LONGEST:
         with suppress(ValueError):
             return canonical(value.rpartition("/")[2])
-    raise DataError(f"{shortened(value)} is not an address{spoilt(value)}")
+    raise DataError(f"{shortened(value)} is not an address{limit_note(value)}")
 
 
 class _Endpoints(dict[str, str]):
@@ -91,5 +91,5 @@ def shares(value: object, what: str) -> dict[str, float] | None:
     Raises:
         DataError: if it is not a map by endpoint.
     """
-    told = {CANONICAL[key]: share for key, share in mapping(value, what).items()}
-    return told if all(type(share) in {int, float} for share in told.values()) else None
+    by_endpoint = {CANONICAL[key]: share for key, share in mapping(value, what).items()}
+    return by_endpoint if all(type(share) in {int, float} for share in by_endpoint.values()) else None

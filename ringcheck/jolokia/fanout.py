@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _GRACE = 0.25  # seconds that other contact points have after the first one that knows members
 _SHOWN = 3  # errors in one message
-UNHEARD = 64  # never-answering agents that may be asked without an answer; two more for each that answers now
+MOST_NEVER_ANSWERED = (
+    64  # never-answering agents that may be asked without an answer; two more for each that answers now
+)
 
 
 class FanOut:
@@ -46,7 +48,9 @@ class FanOut:
         self._started: dict[JolokiaEndpoint, Started[NodeReport]] = {}
         self._taken: dict[JolokiaEndpoint, Started[NodeReport]] = {}
         self._queue: dict[JolokiaEndpoint, Callable[[], None]] = {}  # agents that never answered, and what asks each
-        self._unheard: list[JolokiaEndpoint] = []  # those that were asked, and the contact points of a first poll
+        self._never_answered: list[
+            JolokiaEndpoint
+        ] = []  # those that were asked, and the contact points of a first poll
 
     def start(
         self,
@@ -116,9 +120,9 @@ class FanOut:
             self._take(self._started)
             room = self._room()
             for agent in [*islice(self._queue, room)]:
-                self._unheard.append(agent)
+                self._never_answered.append(agent)
                 self._queue.pop(agent)()
-            asked = [self._started[agent] for agent in self._unheard if agent in self._started]
+            asked = [self._started[agent] for agent in self._never_answered if agent in self._started]
             waiting = [started for started in asked if not started.done()]
             if not room and not waiting:
                 return
@@ -127,8 +131,8 @@ class FanOut:
 
     def _room(self) -> int:
         """How many more agents that have never answered may be asked now."""
-        heard = sum(isinstance(self.answers.get(agent), NodeReport) for agent in self._unheard)
-        return max(0, UNHEARD + 2 * heard - (len(self._unheard) - heard))
+        heard = sum(isinstance(self.answers.get(agent), NodeReport) for agent in self._never_answered)
+        return max(0, MOST_NEVER_ANSWERED + 2 * heard - (len(self._never_answered) - heard))
 
     def _take(self, agents: Iterable[JolokiaEndpoint]) -> None:
         """Keep the answers that have come in since the last call; an error does not replace a report."""
@@ -175,7 +179,7 @@ class FanOut:
     async def introduce(self, contacts: Iterable[ContactPoint], until: float) -> None:
         """Ask contact points for everything; ends soon after the first one that knows members has answered."""
         for contact in contacts:
-            self._unheard.append(contact.agent)
+            self._never_answered.append(contact.agent)
             self._submit(contact.agent, _introduction(contact, self._session.asking, until), until)
         waiting = list(self._started.values())
         while waiting and (left := until - self._session.clock()) > 0:

@@ -288,7 +288,7 @@ def fingerprint(reports: Iterable[MemberReport]) -> object:
     return known, *moves, frozenset(report.schema_version for report in serve)
 
 
-def shares_told(reports: Iterable[MemberReport]) -> list[Mapping[str, float]]:
+def reported_shares(reports: Iterable[MemberReport]) -> list[Mapping[str, float]]:
     """Each map of shares of the ring that nodes which serve clients reported: a new one means that tokens moved."""
     by_id = {id(agent.shares): agent.shares for _, agent, report in reports if agent.shares and serving(report)}
     return list(by_id.values())

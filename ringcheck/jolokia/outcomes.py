@@ -160,7 +160,7 @@ def strings(value: object, what: str) -> list[str]:
         DataError: if it is not; the message names the limit of the agent that replaced a list or a part of it.
     """
     if not isinstance(value, list):
-        raise DataError(f"{what} is not a list: {shortened(value)}{spoilt(value)}")
+        raise DataError(f"{what} is not a list: {shortened(value)}{limit_note(value)}")
     for item in value:
         if not isinstance(item, str):
             raise DataError(f"{what} has {shortened(item)} in place of text")
@@ -176,11 +176,11 @@ def mapping(value: object, what: str) -> dict[str, Any]:
         DataError: if it is not; the message names the limit of the agent that replaced it.
     """
     if not isinstance(value, dict):
-        raise DataError(f"{what} is not a map: {shortened(value)}{spoilt(value)}")
+        raise DataError(f"{what} is not a map: {shortened(value)}{limit_note(value)}")
     return value
 
 
-def spoilt(value: object) -> str:
+def limit_note(value: object) -> str:
     """The agent's limit that put this value in place of a list or map, as the end of a message; empty if none did."""
     if value == "[Object limit exceeded]":
         return " (the agent's maxObjects cut it off)"

@@ -1,9 +1,10 @@
-"""What a node tells of its own configuration: how clients log in to it, and its datacenter and rack.
+"""What a node reports of its own configuration: how clients log in to it, and its datacenter and rack.
 
 Each node has a configuration of its own, so no node can answer for another: `auth_read_consistency_level` and the
 authenticator may be changed on one node after the other, and a file of the snitch may differ on one of them. How
 clients log in is asked within the request that a node gets in each poll: at first and after a restart, until the node
-has told everything, and later once in a while. After the ring was read, nodes are asked where they place themselves
+    has reported everything, and later once in a while. After the ring was read, nodes are asked where they place
+    themselves
 and, in a small cluster, all other nodes.
 """
 
@@ -76,7 +77,7 @@ class Logins:
 
     @property
     def urgent(self) -> bool:
-        """Whether a process that has not served clients for long has not told everything."""
+        """Whether a process that has only served clients for a short time has not reported everything."""
         return not self._complete and self._polls <= EVERY
 
     def count(self) -> None:
@@ -108,7 +109,7 @@ class Places:
     """Where one node's process places nodes, by its answers so far.
 
     Attributes:
-        known: locations by host id; (None, None) where the node does not tell.
+        known: locations by host id; (None, None) where the node does not report it.
     """
 
     __slots__ = ("_tries", "known")
@@ -152,9 +153,9 @@ def _level(reported: object) -> str | None:
 
 
 def authenticates(settings: Iterable[OwnSettings]) -> bool | None:
-    """Whether clients must log in to some node, as is assumed of releases that do not tell; None if none was asked."""
-    told = {one.authenticates for one in settings}
-    return told != {False} if told else None
+    """Whether clients must log in to some node; assumed for releases that do not report it; None if none was asked."""
+    answers = {one.authenticates for one in settings}
+    return answers != {False} if answers else None
 
 
 def auth_read_level(settings: Iterable[OwnSettings]) -> str | None:
@@ -167,7 +168,7 @@ def auth_read_level(settings: Iterable[OwnSettings]) -> str | None:
 
 
 def snitch_name(reported: object) -> str | None:
-    """A datacenter or rack as a snitch names it; None if it is no text, or too long: a node chose it."""
+    """A datacenter or rack as a snitch names it; None if it is not a text, or too long, since the node chose it."""
     return reported if isinstance(reported, str) and len(reported) <= _LONGEST_NAME else None
 
 

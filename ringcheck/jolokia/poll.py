@@ -38,8 +38,8 @@ urgent, asks for it in the second poll. `own_settings.py` explains both.
 Each coordinator places replicas by its own schema. If nodes that serve clients report several schema versions, one node
 of each version is asked for its keyspaces, after each reading of the ring. `schemas.py` explains this.
 
-Rings of different nodes are not compared: reading a ring from each of a thousand nodes would be a load that the
-cluster feels. Whatever makes rings differ (a member, a schema, a movement, a token) shows in what every node reports,
+Rings of different nodes are not compared: reading a ring from each of a thousand nodes would be a considerable load.
+    Whatever makes rings differ (a member, a schema, a movement, a token) shows in what every node reports,
 and that is compared. Tokens show in the share of the ring that a node gives each member.
 The ring is read from a node that knows what most others know. If its ring can't be read, contradicts itself or lacks
 a token owner, the next node is asked.
@@ -67,7 +67,7 @@ from ringcheck.errors import DataError, SourceError
 from ringcheck.http.timing import step
 from ringcheck.jolokia.discovery import Discovery
 from ringcheck.jolokia.fanout import FanOut
-from ringcheck.jolokia.membership import fingerprint, processes, same_process, shares_told
+from ringcheck.jolokia.membership import fingerprint, processes, reported_shares, same_process
 from ringcheck.jolokia.ring_sources import RingSources
 from ringcheck.jolokia.schemas import same_schema
 from ringcheck.jolokia.snapshot import SnapshotBuilder, counted
@@ -135,7 +135,7 @@ class Poll:
         """A snapshot with the number of streams of each node that answered, or a problem if it can't be read.
 
         This is one more request a node, and only for the gate: a node that streams must list its files for it. An
-        access policy that forbids it is no problem: the number stays unknown.
+        access policy that forbids it is not a problem: the number stays unknown.
         """
         agents = self._session.known.membership.agents if self._session.known else {}
         answered = [node.address for node in snapshot.nodes if node.source == "ok" and node.address in agents]
@@ -143,11 +143,11 @@ class Poll:
         self._session.busy |= {agents[address]: work for address, work in started.items()}
         with step("streams"):
             await self._session.asking.wait(started.values(), max(0.0, until - self._session.clock()))
-        told = {address: work.result() if work.done() else _LATE for address, work in started.items()}
-        numbers = {address: streams for address, streams in told.items() if isinstance(streams, int)}
+        answers = {address: work.result() if work.done() else _LATE for address, work in started.items()}
+        numbers = {address: streams for address, streams in answers.items() if isinstance(streams, int)}
         unread = [
             Problem("streams_unread", address, f"not known whether {address} is streaming: {why}")
-            for address, why in told.items()
+            for address, why in answers.items()
             if not isinstance(why, int) and getattr(why, "kind", "") != "denied"
         ]
         return replace(
@@ -223,7 +223,7 @@ class Poll:
             return False
         if fingerprint(reports) != known.fingerprint or not self._discovery.same_members(known.membership):
             return False
-        if not same_schema(known, reports) or any(shares not in known.shares for shares in shares_told(reports)):
+        if not same_schema(known, reports) or any(shares not in known.shares for shares in reported_shares(reports)):
             return False
         now = processes(reports)
         return all(same_process(known.processes.get(address), process) for address, process in now.items())

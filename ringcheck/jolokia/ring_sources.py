@@ -23,7 +23,7 @@ from ringcheck.jolokia.membership import (
     fingerprint,
     listed_members,
     processes,
-    shares_told,
+    reported_shares,
 )
 from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.own_settings import differs
@@ -239,7 +239,7 @@ class RingSources:
                 topology=topology,
                 read_at=session.clock(),
                 fingerprint=fingerprint(reports),
-                shares=shares_told(reports),
+                shares=reported_shares(reports),
                 processes=processes(reports),
                 source=agent,
                 source_id=next((member.identity for member, one, _ in reports if one is agent), None),

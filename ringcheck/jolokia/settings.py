@@ -188,7 +188,7 @@ def host_of(contact: str) -> str:
 
 
 def _is_node(name: str) -> bool:
-    """Whether a name of `nodes` is a host id, an endpoint or an address, and so no host name."""
+    """Whether a name of `nodes` is a host id, an endpoint or an address, and so not a host name."""
     with suppress(ValueError):
         return bool(ip_address(ip_of(name)))
     return _HOST_ID.fullmatch(name) is not None

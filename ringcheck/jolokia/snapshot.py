@@ -20,7 +20,7 @@ from ringcheck.jolokia.node_report import NodeReport
 from ringcheck.jolokia.own_settings import auth_read_level, authenticates, located_otherwise
 from ringcheck.jolokia.proxy import place
 from ringcheck.jolokia.schemas import schemas
-from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unheard, view_of
+from ringcheck.jolokia.testimony import node_of, refusal, serving, state_of, unreachable_view, view_of
 from ringcheck.jolokia.topology import NOWHERE, Topology
 
 if TYPE_CHECKING:
@@ -152,10 +152,10 @@ class SnapshotBuilder:
         if isinstance(answer, NodeReport) and (mismatch := identity_mismatch(member, answer, membership)):
             error = DataError(f"{place(agent.url)} is another node: {mismatch}")
             problems.append(Problem("wrong_node", member.address, str(error)))
-            view = replace(unheard(member.address, error), outcome="discarded")
+            view = replace(unreachable_view(member.address, error), outcome="discarded")
             return self._silent(member, known, "error"), view
         if isinstance(answer, RingcheckError):
-            return self._silent(member, known, state_of(answer)), unheard(member.address, answer)
+            return self._silent(member, known, state_of(answer)), unreachable_view(member.address, answer)
         return self._reported(member, agent, answer, known)
 
     def _reported(
@@ -208,10 +208,10 @@ class SnapshotBuilder:
                 reason = refusal(answer) or "unknown to the others"
                 yield View(contact.host, outcome="discarded", reason=f"{reason}, not a member of the cluster")
             elif self._session.settings.views != "all":
-                yield unheard(contact.host, answer)
+                yield unreachable_view(contact.host, answer)
 
     def _unknown_contacts(self, membership: Membership) -> Iterator[Problem]:
-        """A problem for each contact point that has joined and not left, and is no member by any report that counts.
+        """A problem for each contact point that has joined and not left, and is not a member by any report that counts.
 
         Its own report does not count. But the other nodes may know only a part of the cluster.
         """

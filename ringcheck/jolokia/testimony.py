@@ -95,7 +95,7 @@ def view_of(report: NodeReport, address: str, host_ids: tuple[tuple[str, str], .
     )
 
 
-def unheard(address: str, error: RingcheckError) -> View:
+def unreachable_view(address: str, error: RingcheckError) -> View:
     """The view of a node that did not answer, or whose answer can't be used."""
     return View(address, outcome="unreachable", reason=str(error))
 

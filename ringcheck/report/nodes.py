@@ -148,7 +148,7 @@ def _row(status: NodeStatus, taken_at: str) -> Row:
 
 
 def _age(status: NodeStatus, taken_at: str) -> str:
-    """How long it has had its state, in one unit: `>= 5 min` if the begin was not seen, `-` if it is not known."""
+    """How long it has had its state, in one unit: `>= 5 min` if the start was not seen, `-` if it is not known."""
     try:
         seconds = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(status.since or "")).total_seconds()
     except (ValueError, TypeError):
@@ -231,11 +231,11 @@ def _folded(folded: Sequence[NodeStatus]) -> Iterator[Line]:
 
 
 def _seen(shown: Iterable[NodeStatus]) -> Iterator[Line]:
-    """What the table has no room for: who sees a node down, and why a node's own view does not count."""
+    """What the table has no room for: who sees a node down, and why a node's own view is not usable."""
     for status in shown:
         by = f"seen down by {listed(status.seen_down_by)}" if status.seen_down_by else ""
         view = status.view
-        own = f"its view does not count: {view.reason}" if view and view.reason and view.outcome != "ok" else ""
+        own = f"its view is not usable: {view.reason}" if view and view.reason and view.outcome != "ok" else ""
         own = "" if status.state == "down" else own
         lease = f"under the lease of {status.lease.owner}" if status.lease else ""
         if parts := list(filter(None, (by, own, lease))):

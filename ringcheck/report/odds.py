@@ -24,7 +24,7 @@ class SupposedOdds:
     """The odds of the cluster as it would be.
 
     Attributes:
-        text: what is supposed, as the beginning of a line.
+        text: what is assumed, as the beginning of a line.
         document: the same as fields of the document.
         odds: the odds then.
     """
@@ -35,7 +35,7 @@ class SupposedOdds:
 
 
 def render(rates: Rates, odds: ClusterOdds, supposed: Sequence[SupposedOdds] = (), *, width: int | None = None) -> str:
-    """The odds overall, by keyspace, level and datacenter, and of data, each with those that are supposed.
+    """The odds overall, by keyspace, level and datacenter, and of data, each with those of the cluster as it would be.
 
     Args:
         rates: that are assumed.
@@ -96,7 +96,7 @@ def _data(data: DataOdds, supposed: Sequence[SupposedOdds]) -> Iterator[Sentence
 
 
 def _metadata(odds: ClusterOdds) -> Iterator[Sentence]:
-    """The odds of the metadata service. Supposed tokens or racks do not change them: members are nodes, not ranges."""
+    """The odds of the metadata service. Assumed tokens or racks do not change them: members are nodes, not ranges."""
     if odds.metadata:
         yield said("cluster metadata service")
         yield said(f"it has no quorum: {_words(odds.metadata, 'outage')}", 2, 4)

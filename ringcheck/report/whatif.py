@@ -23,7 +23,7 @@ RISK = "ringcheck/risk/1"
 
 
 def render(result: WhatIf, *, colour: bool = False, width: int | None = None) -> str:
-    """The output of `what-if`: what changes, then the supposed verdict as `health` shows it.
+    """The output of `what-if`: what changes, then the verdict as it would be, as `health` shows it.
 
     Args:
         result: what to show.
@@ -35,7 +35,7 @@ def render(result: WhatIf, *, colour: bool = False, width: int | None = None) ->
 
 
 def document(result: WhatIf) -> dict[str, Any]:
-    """The supposed verdict as `ringcheck/verdict/1`, with the states that were supposed."""
+    """The verdict as it would be, as `ringcheck/verdict/1`, with the states that were assumed."""
     return {**verdict_document(result.then), "supposed": _supposition_document(result.supposed)}
 
 
@@ -44,7 +44,7 @@ def _supposition_document(supposed: Supposition) -> dict[str, Any]:
 
 
 def _topology_document(topology: Topology) -> dict[str, Any]:
-    """What is supposed of the topology; empty if nothing is."""
+    """What is assumed of the topology; empty if nothing is."""
     document: dict[str, Any] = {}
     if topology.replication:
         document["replication"] = {

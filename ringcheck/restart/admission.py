@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ringcheck.restart.context import RunContext
 
 
-class NotNow(Exception):  # noqa: N818 - a refusal that may pass is no error
+class NotNow(Exception):  # noqa: N818 - a refusal that may pass is not an error
     """No batch may stop now.
 
     Attributes:

@@ -97,7 +97,7 @@ class Past:
         done: nodes that are back, in the order of their return.
         begun: nodes whose restart began and that were not seen back, by address.
         ended: whether the run ended with all nodes done; also True if the journal is empty.
-        passed: whether a batch has passed, so that the next one is no canary.
+        passed: whether a batch has passed, so that the next one is not a canary.
         unpassed: the last batch, if it has not passed; None in a journal of an older release.
         suffered: the errors of clients that should have ended the run, if it was killed before it could record its end.
     """

@@ -54,7 +54,7 @@ class RestartedNode:
 
 
 def down_ids(seen: Snapshot) -> frozenset[str]:
-    """Identities of the nodes that at least one view that counts does not see up."""
+    """Identities of the nodes that at least one usable view does not see up."""
     return frozenset(identity(seen.nodes[index]) for index in evidence_of(seen).not_reached)
 
 

@@ -14,7 +14,7 @@ from ringcheck.errors import RingcheckError
 from ringcheck.restart.admission import NotNow
 from ringcheck.restart.procedure import Halt, RestartTask
 from ringcheck.restart.readiness import RestartedNode
-from ringcheck.restart.steps import unfailed
+from ringcheck.restart.steps import not_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +78,7 @@ class Resumption:
         serving = [task for task in tasks if (node := task.target.find(seen)) and node.mode == "NORMAL"]
         if self.context.procedure.drain:
             self.steps.drain(serving)
-        self.steps.run_commands(unfailed(tasks))
+        self.steps.run_commands(not_failed(tasks))
 
     def _was_restarted(self, task: RestartTask) -> bool:
         """Whether a node needs no command any more: its process is a new one, or a command may be starting it.

@@ -95,7 +95,7 @@ from ringcheck.restart.context import RunContext
 from ringcheck.restart.procedure import Halt
 from ringcheck.restart.readiness import down_ids, identity
 from ringcheck.restart.resume import Resumption
-from ringcheck.restart.steps import DRAINED, Steps, unfailed
+from ringcheck.restart.steps import DRAINED, Steps, not_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -198,7 +198,7 @@ class Runner:
         self._report.left = [node for node in self._report.left if node not in self._report.in_hand]
         down_before = _down_before(tasks, self.environment.poll())
         self._resumption.restart_the_rest(tasks)
-        self._steps.await_back(unfailed(tasks), down_before)
+        self._steps.await_back(not_failed(tasks), down_before)
         self._finish(tasks, down_before)
 
     def _next_batch(self) -> None:
@@ -272,8 +272,8 @@ class Runner:
         if self.procedure.drain:
             running = [task for task in tasks if task.target.started_at is not None]
             self._steps.drain([task for task in running if task.node.mode != DRAINED])
-        self._steps.run_commands(unfailed(tasks))
-        self._steps.await_back(unfailed(tasks), down_before)
+        self._steps.run_commands(not_failed(tasks))
+        self._steps.await_back(not_failed(tasks), down_before)
         self._finish(tasks, down_before)
 
     def _finish(self, tasks: list[RestartTask], down_before: frozenset[str]) -> None:
@@ -286,7 +286,7 @@ class Runner:
         for task in failed:
             self._report.failed[task.target.node] = task.problem
             self.record("failed", node=task.target.node, why=task.problem)
-        back = [task.target.node for task in unfailed(tasks)]
+        back = [task.target.node for task in not_failed(tasks)]
         self._report.done += back
         self._report.in_hand = []
         doubt = any(task.doubt for task in tasks)
@@ -295,7 +295,7 @@ class Runner:
             why = "; ".join(f"{node}: {problem}" for node, problem in self._report.failed.items())
             raise Halt("doubt" if doubt else "failed", why)
         self._await_as_before(down_before | {identity(task.node) for task in failed})
-        self._clients.await_load([task.node for task in unfailed(tasks)])
+        self._clients.await_load([task.node for task in not_failed(tasks)])
         self._release(back)
 
     def _release(self, nodes: list[str]) -> None:

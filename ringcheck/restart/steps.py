@@ -42,9 +42,9 @@ class Steps:
             return
         self.context.record("draining", nodes=[task.node.address for task in tasks])
         self.context.on_all(tasks, self._drain)
-        waiting = unfailed(tasks)
+        waiting = not_failed(tasks)
         self.context.poll_until(waiting, _undrained, self.context.procedure.drain_timeout)
-        for task in unfailed(waiting):
+        for task in not_failed(waiting):
             self.context.record("drained", node=task.node.address)
 
     def _drain(self, task: RestartTask) -> None:
@@ -65,8 +65,8 @@ class Steps:
         assert how.stop is not None  # noqa: S101 - the command line asks for one command or for both others
         assert how.start is not None  # noqa: S101 - as above
         self._run_on_all(tasks, how.stop)
-        self._await_exits(unfailed(tasks))
-        self._run_on_all(unfailed(tasks), how.start)
+        self._await_exits(not_failed(tasks))
+        self._run_on_all(not_failed(tasks), how.start)
 
     def _run_on_all(self, tasks: list[RestartTask], command: Command) -> None:
         self.context.on_all(tasks, lambda task: self._run(task, command))
@@ -168,7 +168,7 @@ def _ended(result: CommandResult) -> str:
     return how + (f": {tail}" if tail else "")
 
 
-def unfailed(tasks: Iterable[RestartTask]) -> list[RestartTask]:
+def not_failed(tasks: Iterable[RestartTask]) -> list[RestartTask]:
     """The tasks without a problem."""
     return [task for task in tasks if not task.problem]
 

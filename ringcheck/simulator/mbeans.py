@@ -473,7 +473,7 @@ def _pending_map(form: Callable[[str], str]) -> Caller:
         if replication is None and asked.release >= METADATA_SINCE:
             raise assertion(f"Unknown keyspace {name}")
         if replication is None or replication == LOCAL or replication.strategy == META_STRATEGY:
-            return {}  # before 6.0 an unknown keyspace is no error here
+            return {}  # before 6.0 an unknown keyspace is not an error here
         names = _names(asked, form)
         gains = asked.view.topology.gains(replication, asked.release)
         return {f"[{start}, {end}]": [names[node] for node in nodes] for (start, end), nodes in gains.items()}

@@ -150,7 +150,7 @@ def test_a_paused_node_is_reported_within_two_polls(watched: Watched) -> None:
     try:
         is_reported_in_time(watched, past, victim)
         is_convicted(watched, victim)
-        assert watched.agent.lively()
+        assert watched.agent.makes_progress()
         assert all(one.error is None for one, _ in watched.readings)
     finally:
         victim.resume()

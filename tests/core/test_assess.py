@@ -363,7 +363,7 @@ def test_problems_of_the_source() -> None:
 
 def test_the_worst_of_equal_findings_is_kept() -> None:
     """A problem of the source stays UNKNOWN, though the core's own finding with the same text is a warning."""
-    text = "the view of 10.0.0.2 does not count: drained"
+    text = "the view of 10.0.0.2 is not usable: drained"
     one = with_node(healthy(), 2, mode="DRAINED")
     verdict = assess(replace(one, problems=(Problem("view_discarded", address(2), text),)), Policy())
     assert findings(verdict) == {"view_discarded": [f"UNKNOWN {text}"]}
@@ -589,7 +589,7 @@ def test_a_missing_view_of_a_joiner_is_no_gap() -> None:
 def test_a_discarded_view() -> None:
     """A node that others see up, though its own view does not count, is a warning."""
     verdict = assess(with_node(healthy(), 2, gossip_running=False), Policy())
-    text = "WARNING the view of 10.0.0.2 does not count: gossip is off: its view is frozen"
+    text = "WARNING the view of 10.0.0.2 is not usable: gossip is off: its view is frozen"
     assert findings(verdict) == {"view_discarded": [text]}
 
 
@@ -610,7 +610,7 @@ def test_a_datacenter_without_a_usable_view() -> None:
     verdict = assess(one, Policy())
     assert findings(verdict) == {
         "view_discarded": [
-            f"WARNING the view of 10.0.0.{number} does not count: native transport is off: it serves no clients"
+            f"WARNING the view of 10.0.0.{number} is not usable: native transport is off: it serves no clients"
             for number in (3, 4)
         ],
         "view_missing": ["UNKNOWN no usable view from dc2: it is judged by what other datacenters see of it"],

@@ -181,7 +181,11 @@ def counts(
     together = {name: (*live.get(name, ()), *[1] * arriving.get(name, 0)) for name in sorted({*live, *arriving})}
     rows = [tuple(sorted(one.items())) for one in (natural, pending)]
     return Replicas(
-        natural=rows[0], live=tuple(sorted(live.items())), pending=rows[1], together=tuple(together.items()), unhurt=()
+        natural=rows[0],
+        live=tuple(sorted(live.items())),
+        pending=rows[1],
+        live_with_pending=tuple(together.items()),
+        all_live=(),
     )
 
 

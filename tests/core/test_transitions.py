@@ -64,7 +64,7 @@ def held(node: str, owner: str = "ops") -> Holder:
 
 
 def test_a_healthy_cluster_that_is_seen_first_is_one_entry() -> None:
-    """The entry is its severity; nodes that are up, views that count and polls that work are not reported."""
+    """The entry is its severity; nodes that are up, usable views and polls that work are not reported."""
     assert short(after(polled())) == [("severity", "blogs", None, "OK")]
 
 

@@ -120,7 +120,7 @@ def test_what_a_supposition_changes() -> None:
 
 
 def test_the_last_coordinators_leave_no_verdict() -> None:
-    """Without a view that counts the verdict is never OK."""
+    """Without a usable view the verdict is never OK."""
     result = what_if(WELL, Policy(), Supposition(down=tuple(node.address for node in SIX)))
     assert result.then.severity is Severity.UNKNOWN
 

@@ -29,7 +29,7 @@ PAXOS_VARIANT = ("org.apache.cassandra.db:type=StorageProxy", "PaxosVariant")
 STEP = 2**60
 ONE, TWO, THREE = "127.0.2.1", "127.0.2.2", "127.0.2.3"
 TWO_RINGS = {"orders": "NetworkTopologyStrategy {dc1=3}", "bills": "NetworkTopologyStrategy {dc1=2}"}
-OK = ("ok", None)  # outcome and reason of a view that counts
+OK = ("ok", None)  # outcome and reason of a usable view
 
 
 @dataclass

@@ -10,7 +10,7 @@ Rules that are not obvious:
   ringcheck does not compare rings.
 - What a stop costs is judged more strictly: replicas count only if they work (run, gossip, in a mode that serves), and
   nodes under a lease are gone afterwards.
-- A coordinator whose agent can't be asked, and that every view that counts lists as unreachable, is dead as far as
+- A coordinator whose agent can't be asked, and that every usable view lists as unreachable, is dead as far as
   anyone can know. A node that no answering node knows does not exist, as far as anyone can know: neither as a
   coordinator, nor in the whole ring. A joining node that only its own silent process knows can't be reported.
 - A node that answers at a contact point is asked there, not at the usual port of its address too.
@@ -154,7 +154,7 @@ class Oracle:
         return any(number in self.world.views[observer].knows for observer in self.counting)
 
     def dead_to_all(self, number: int) -> bool:
-        """Whether every view that counts, other than its own, lists a node as unreachable and in no other list."""
+        """Whether every usable view, other than its own, lists a node as unreachable and in no other list."""
         others = [observer for observer in self.counting if observer != number]
         return bool(others) and all(self._lists_down(observer, number) for observer in others)
 
