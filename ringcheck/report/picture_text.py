@@ -11,7 +11,6 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ringcheck.core.words import percent
 from ringcheck.report.picture import MEANINGS, WORDS, WORST_FIRST, Band
 from ringcheck.report.terminal import ENDLESS, ansi, clip, crop, pad, width, wrapped_line
 
@@ -118,8 +117,6 @@ def _legend(picture: Picture, columns: int, signs: PictureSigns) -> Iterator[Lin
         sign = (signs.down, "unavailable")
         counts = _counts("replica not live", picture.degraded, number)
         yield from _entry(sign, counts, "have at least one such replica", columns)
-    if health and health.unavailable:
-        yield ((f"  {percent(health.unavailable_share)} of tokens unavailable", ""),)
 
 
 def _counts(word: str, count: int, number: int) -> str:

@@ -85,7 +85,6 @@ NetworkTopologyStrategy {dc1=3}, needs 2
   replica
 ○ replica not live 12 of 12  have at
   least one such replica
-  50.0 % of tokens unavailable
 
   LIVE  REPLICAS
 █  1/3  ○10.0.0.1 ●10.0.0.2 ○10.0.0.3
