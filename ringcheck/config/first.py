@@ -15,9 +15,10 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.policy import AUTH_KEYSPACE, LEFT_OUT
 from ringcheck.core.words import counted, listed
 from ringcheck.errors import printable
+from ringcheck.jolokia.settings import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
     from ringcheck.core.ring import Ring, Snapshot
     from ringcheck.jolokia.settings import JolokiaSettings
@@ -78,7 +79,7 @@ class FirstConfig:
         yield _line("    jolokia:", "how the nodes are asked")
         contacts = ", ".join(map(_scalar, contact_points(self.seen, settings.contact_points)))
         yield _line(
-            f"      contact_points: [{contacts}]", "any nodes that are seldom down together; all others are found"
+            f"      contact_points: [{contacts}]", "some nodes that are seldom down together; the others are found"
         )
         if settings.proxy:
             yield _line(f"      proxy: {_scalar(settings.proxy)}", "a Jolokia that asks the nodes' JMX ports")
@@ -125,16 +126,16 @@ class FirstConfig:
     def _datacenters(self) -> Iterator[str]:
         found = self.seen.datacenters
         sizes = ", ".join(f"{name} ({sum(node.datacenter == name for node in self.seen.nodes)})" for name in found)
-        yield f"    # Datacenters and their nodes: {printable(sizes)}. Without this key each that holds replicas of a"
-        yield "    # keyspace counts as one with clients. If some have none, name those that have:"
+        yield f"    # Datacenters and their nodes: {printable(sizes)}. Without this key every datacenter that holds"
+        yield "    # replicas of a keyspace is taken to have clients. If some have none, name those that have clients:"
         yield f"    # client_datacenters: [{', '.join(map(_scalar, found))}]"
 
     def _monitor(self) -> Iterator[str]:
         yield _line("    monitor:", "what is an alert: the first rule that matches a keyspace applies")
         yield from self._keyspaces()
         yield _line('      - keyspaces: ["*"]', "all others; of Cassandra's own only system_auth, if clients log in")
-        yield _line(f"        critical: {self.critical or 'auto'}", "pages: clients that use this level get errors")
-        yield _line(f"        warning: {self.warning or 'auto'}", "a ticket: one step before that")
+        yield _line(f"        critical: {self.critical or 'auto'}", "losing it pages: clients that use it get errors")
+        yield _line(f"        warning: {self.warning or 'auto'}", "losing it opens a ticket: it is lost first")
         yield "        # `auto` follows the levels that the nodes see clients use: docs/levels.md"
 
     def _keyspaces(self) -> Iterator[str]:
@@ -156,12 +157,12 @@ class FirstConfig:
             yield "      # Because of these keyspaces no node may stop, unless they are accepted:"
             yield f"      # accept: [{', '.join(map(_scalar, single[:_NAMED]))}]"
         lease = '    # lease: {etcd: ["http://127.0.0.1:2379"]}'
-        yield _line(lease, "several people or hosts restart nodes: docs/leases.md")
+        yield _line(lease, "if several people or hosts restart nodes: docs/leases.md")
 
     @staticmethod
     def _agent() -> Iterator[str]:
         yield _line("agent:", "`ringcheck agent`: pages, metrics, API")
-        yield _line('  listen: "127.0.0.1:9742"', "another host needs web_config, with TLS and users: docs/web.md")
+        yield _line('  listen: "127.0.0.1:9742"', "for other hosts, with a web_config (TLS and users): docs/web.md")
         yield _line("  interval: 15s", "from one poll to the next")
         yield _line("  # state: /var/lib/ringcheck/state.db", "keeps the history over restarts")
 
@@ -177,14 +178,16 @@ def usable_name(cluster: str) -> str:
     return name if name and name.lower() not in _WORDS and not name[0].isdigit() else f"cluster-{name}".rstrip("-")[:64]
 
 
-def contact_points(seen: Snapshot, asked: Iterable[str]) -> list[str]:
-    """The hosts that were asked, and further nodes that answered, from different racks if there are several."""
+def contact_points(seen: Snapshot, asked: Collection[str]) -> list[str]:
+    """The hosts that were asked, and other nodes that answered, from different racks if there are several."""
+    hosts = set(map(host_of, asked))
     racks: dict[tuple[str | None, str | None], str] = {}
     for node in seen.nodes:
         if node.source == "ok":
             racks.setdefault((node.datacenter, node.rack), node.address)
-    every = (*asked, *racks.values(), *(node.address for node in seen.nodes if node.source == "ok"))
-    return list(dict.fromkeys(every))[: max(CONTACTS, len(tuple(asked)))]
+    every = (*racks.values(), *(node.address for node in seen.nodes if node.source == "ok"))
+    others = [address for address in every if address not in hosts]
+    return list(dict.fromkeys((*asked, *others)))[: max(CONTACTS, len(asked))]
 
 
 def single_replicas(seen: Snapshot) -> list[str]:

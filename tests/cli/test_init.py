@@ -285,6 +285,7 @@ def test_contact_points_are_of_several_racks() -> None:
     """The nodes that were asked come first; nodes that do not answer are not used."""
     assert contact_points(article.snapshot(), ["db1:8779"]) == ["db1:8779", "10.0.0.1", "10.0.0.2"]
     assert contact_points(article.snapshot(["10.0.0.1"]), ["10.0.0.3"]) == ["10.0.0.3", "10.0.0.2"]
+    assert contact_points(article.snapshot(), ["10.0.0.1:8779"]) == ["10.0.0.1:8779", "10.0.0.2", "10.0.0.3"]
     same = tuple(replace(node, rack="r1") for node in article.snapshot().nodes)
     assert contact_points(replace(article.snapshot(), nodes=same), ["10.0.0.1"]) == list(article.ADDRESSES)
 
