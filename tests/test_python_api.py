@@ -110,7 +110,7 @@ def test_a_live_cluster_is_asked_each_time(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        (Cluster.at, "names no node|no cluster"),
+        (Cluster.at, "needs a node to start from|no cluster"),
         (lambda: Cluster.at("10.0.0.1", timeout=0), "timeout"),
         (lambda: Cluster.configured("none.yaml"), "there is no configuration none.yaml"),
         (lambda: Cluster.configured("ringcheck.yaml", "orders-prd"), "orders-prod"),

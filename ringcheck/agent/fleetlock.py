@@ -167,7 +167,7 @@ class FleetLock:
     ) -> FleetLockAnswer:
         asked: dict[str, str] = {}
         try:
-            asked |= _asked(body, headers)
+            asked |= _id_and_group(body, headers)
             client = self._client(**asked)
             with self.turn(client.cluster.name):
                 self.require_running(client.cluster)
@@ -323,7 +323,7 @@ class FleetLock:
         return FleetLockAnswer("released", f"{', '.join(nodes)} of {cluster.name} is back")
 
 
-def _asked(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+def _id_and_group(body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
     """`id` and `group` of a request."""
     if headers.get("fleet-lock-protocol") != "true":
         raise RefusedError("bad_request", "the header fleet-lock-protocol: true is missing")

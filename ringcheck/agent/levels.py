@@ -88,7 +88,7 @@ class ClusterLevels:
                 if self._early is not None:
                     self._early = [*self._early, add] if len(self._early) < EARLY else None
                 self._keep(COUNTERS, add(self._sources.of(COUNTERS)))
-            return self._found(observing, at)
+            return self._levels_in_use(observing, at)
 
     def _keep_names(self, keyspaces: set[str]) -> None:
         """Keep the names of the keyspaces, unless none could be read."""
@@ -144,7 +144,7 @@ class ClusterLevels:
         self._found_at = None
         self._save(self._name, source, plain(evidence))
 
-    def _found(self, observing: Observing, at: float) -> Observed:
+    def _levels_in_use(self, observing: Observing, at: float) -> Observed:
         """The levels in use, determined anew if anything may have changed."""
         before = self._sources.current
         same = self._found_at is not None and 0 <= at - self._found_at < ANEW

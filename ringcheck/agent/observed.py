@@ -33,14 +33,14 @@ LONGEST = 64  # characters of a name
 
 def levels(request: Request) -> Response:
     """`/api/v1/clusters/NAME/levels`: the levels that clients use, with the evidence."""
-    cluster, known, observing = _of(request)
+    cluster, known, observing = _cluster_and_levels(request)
     sources = known.sources
     return json_response(levels_document(cluster.name, sources, observing.following, time.time(), observing.interval))
 
 
 async def observed(request: Request) -> Response:
     """`POST /api/v1/clusters/NAME/observed`: how many queries a proxy has seen since its last report."""
-    _, known, observing = _of(request)
+    _, known, observing = _cluster_and_levels(request)
     body = await body_of(request)
     found, reporter = counts_of(body), _text(body, "reporter")
     uses = {name: set(evidence.uses) for name, evidence in known.proxies().items()}
@@ -53,7 +53,7 @@ async def observed(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def _of(request: Request) -> tuple[Cluster, ClusterLevels, Observing]:
+def _cluster_and_levels(request: Request) -> tuple[Cluster, ClusterLevels, Observing]:
     """The cluster in the path, with the evidence of its levels.
 
     Raises:

@@ -193,7 +193,9 @@ def _component(reference: str) -> str:
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     """The components: answers, documents that operations refer to, and the definitions of these."""
-    names = {name for operation in operations for answer in operation.answers.values() for name in _named(answer)}
+    names = {
+        name for operation in operations for answer in operation.answers.values() for name in _schema_names(answer)
+    }
     schemas = {name: _pointed(schema) for name, schema in bodies.ANSWERS.items()}
     for name in sorted(names - schemas.keys()):
         document = json_schema(name)
@@ -207,7 +209,7 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     return schemas
 
 
-def _named(answer: Answer) -> Iterator[str]:
+def _schema_names(answer: Answer) -> Iterator[str]:
     """The names to which the schemas of an answer refer."""
     for schema in answer.content.values():
         for part in (schema, *schema.get("anyOf", ())):

@@ -39,10 +39,10 @@ def overview(request: Request) -> Response:
     """`/`: all clusters."""
     agent = agent_of(request)
     labels = {name: cluster.labels for name, cluster in agent.config.clusters.items()}
-    return HTMLResponse(page.overview(agent.readings(), datetime.now(UTC), labels, _asked(request)))
+    return HTMLResponse(page.overview(agent.readings(), datetime.now(UTC), labels, _choices(request)))
 
 
-def _asked(request: Request) -> page.Asked:
+def _choices(request: Request) -> page.Asked:
     """The choices in the query of the page of all clusters.
 
     Raises:

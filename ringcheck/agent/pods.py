@@ -50,7 +50,7 @@ def pod_of(cluster: Cluster, namespace: str, name: str, seconds: float) -> Pod:
         raise PodError(f"{cluster.name} has no pods")
     if settings.node_by == "host_name":
         return Pod(_resolved(settings.host_name.format(pod=name, namespace=namespace)))
-    document = _asked(settings, namespace, name, seconds)
+    document = _pod_description(settings, namespace, name, seconds)
     status, spec = document.get("status") or {}, document.get("spec") or {}
     if status.get("phase") in ENDED:
         return Pod("", ended=True)
@@ -83,7 +83,7 @@ def _token(path: str) -> str:
         raise PodError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _asked(settings: Kubernetes, namespace: str, name: str, seconds: float) -> dict[str, Any]:
+def _pod_description(settings: Kubernetes, namespace: str, name: str, seconds: float) -> dict[str, Any]:
     """The description of a pod from Kubernetes' API."""
     path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
     url = settings.api.rstrip("/") + path

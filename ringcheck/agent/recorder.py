@@ -111,7 +111,7 @@ class Recorder:
         Returns a write of the times that are other ones now.
         """
         self.levels.load(loaded.evidence)
-        known, announced = _parted(loaded.state)
+        known, announced = _facts_and_announcements(loaded.state)
         with self._guard:
             self._now()
             unwatched = self._begun - loaded.alive if loaded.alive else 0
@@ -305,7 +305,7 @@ def _watched(known: Mapping[Key, Known], at: int) -> bool:
     return polls is not None and (polls.fact.value == "working" or at - polls.since < BLIND)
 
 
-def _parted(state: FullState) -> tuple[FullState, FullState]:
+def _facts_and_announcements(state: FullState) -> tuple[FullState, FullState]:
     """The facts of the file, and what events have announced."""
     known: FullState = {}
     announced: FullState = {}

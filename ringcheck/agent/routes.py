@@ -40,7 +40,7 @@ def _page(text: str) -> Answer:
     return Answer(text, {_HTML: {"type": "string"}})
 
 
-def _lined(text: str, *names: str) -> Answer:
+def _one_line_answer(text: str, *names: str) -> Answer:
     """An answer about one node: one line, or JSON for clients that accept it."""
     refs = [{"$ref": name} for name in names]
     return Answer(text, {_TEXT: _LINE, _JSON: refs[0] if len(refs) == 1 else {"anyOf": refs}})
@@ -264,9 +264,9 @@ _GATE = (
         ),
         topic="gate",
         answers={
-            200: _lined("It serves clients, sees its peers up, and they see it up", "readiness"),
+            200: _one_line_answer("It serves clients, sees its peers up, and they see it up", "readiness"),
             **_ANSWERS,
-            503: _lined("One of these is missing or not known", "readiness", "unready", "error"),
+            503: _one_line_answer("One of these is missing or not known", "readiness", "unready", "error"),
         },
     ),
     Operation(
@@ -275,10 +275,10 @@ _GATE = (
         handler=nodes.may_stop,
         topic="gate",
         answers={
-            200: _lined("It may stop now, alone", "decision-1"),
-            409: _lined("It must not stop", "decision-1"),
+            200: _one_line_answer("It may stop now, alone", "decision-1"),
+            409: _one_line_answer("It must not stop", "decision-1"),
             **_ANSWERS,
-            503: _lined("It is not known whether it may stop", "decision-1", "undecided", "error"),
+            503: _one_line_answer("It is not known whether it may stop", "decision-1", "undecided", "error"),
         },
     ),
     Operation(

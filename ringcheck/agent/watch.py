@@ -257,7 +257,7 @@ class Watch:
         except RingcheckError as error:
             failed = self._failed(str(error), silent=isinstance(error, SourceError | DataError))
             _, holders = await self._read_leases(runner)
-            return replace(failed, holders=self._shown(holders), store_asked=True)
+            return replace(failed, holders=self._shown_holders(holders), store_asked=True)
         maintenance, holders = await self._read_leases(runner)
         with step("judge"):  # includes the wait for a thread; the step `assess` is the work alone
             return await runner.judge(partial(copy_context().run, self._judged, seen, maintenance, holders))
@@ -305,7 +305,7 @@ class Watch:
             error=None,
             suspects=suspects,
             observed=observed,
-            holders=self._shown(holders),
+            holders=self._shown_holders(holders),
             store_asked=True,
             lease_ages=maintenance.ages if maintenance else {},
         )
@@ -315,7 +315,7 @@ class Watch:
         observing = self.cluster.observing
         return self.levels.note(observing, seen) if self.levels and observing else None
 
-    def _shown(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
+    def _shown_holders(self, holders: tuple[Holder, ...] | None) -> tuple[Holder, ...] | None:
         """An unreadable default lock file is not a failing lease store: none was configured."""
         return () if holders is None and self.cluster.lease is None else holders
 

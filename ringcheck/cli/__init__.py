@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "check": "Nagios, NRPE and Sensu plugin: one line, perfdata, exit code.",
-    "health": "Which ranges of which keyspaces can be served, and how near the next outage is.",
+    "health": "Which ranges of which keyspaces can be served, and how close the next outage is.",
     "nodes": "The table of nodes: location, state, since when, and whether each may stop now.",
     "watch": "Health, live in the terminal.",
     "ring": "The ring of a keyspace as a picture: each range with its live replicas.",

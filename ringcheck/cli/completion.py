@@ -83,7 +83,7 @@ def _clusters(ctx: click.Context, _: str) -> list[CompletionItem]:
     return _words(sorted(load(path).clusters))
 
 
-def _seen(ctx: click.Context) -> Snapshot:
+def _snapshot(ctx: click.Context) -> Snapshot:
     """The cluster that the line names so far.
 
     Raises:
@@ -97,20 +97,20 @@ def _seen(ctx: click.Context) -> Snapshot:
 
 
 def _nodes(ctx: click.Context, _: str) -> list[CompletionItem]:
-    nodes = _seen(ctx).nodes
+    nodes = _snapshot(ctx).nodes
     return [CompletionItem(node.address, help=f"{node.datacenter or '?'} {node.rack or '?'}") for node in nodes]
 
 
 def _keyspaces(ctx: click.Context, _: str) -> list[CompletionItem]:
-    return _words(sorted(name for ring in _seen(ctx).rings for name in ring.keyspaces))
+    return _words(sorted(name for ring in _snapshot(ctx).rings for name in ring.keyspaces))
 
 
 def _datacenters(ctx: click.Context, _: str) -> list[CompletionItem]:
-    return _words(_seen(ctx).datacenters)
+    return _words(_snapshot(ctx).datacenters)
 
 
 def _racks(ctx: click.Context, _: str) -> list[CompletionItem]:
-    return _words(sorted({node.rack for node in _seen(ctx).nodes if node.rack}))
+    return _words(sorted({node.rack for node in _snapshot(ctx).nodes if node.rack}))
 
 
 OFFERS: dict[str, Callable[[click.Context, str], list[CompletionItem]]] = {

@@ -196,13 +196,13 @@ def complain(problem: Problem, call: Call, code: int = UNKNOWN) -> int:
         if call.command in VERDICTS and not call.json:
             say(text)
         elif call.command != PLUGIN:  # health and what-if too, beside their document
-            _aside(text)
+            _print_to_stderr(text)
     except OSError as error:  # often the very error that the line is about
         return unwritable(error)
     return code
 
 
-def _aside(text: str) -> None:
+def _print_to_stderr(text: str) -> None:
     """Print on standard error; if it is closed, the exit code is all that is reported."""
     with suppress(OSError):
         say(text, err=True)
@@ -236,5 +236,5 @@ def unwritable(why: OSError | str) -> int:
     if not isinstance(why, str):  # or the interpreter fails again at exit, with an exit code of its own
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(why, BrokenPipeError):  # the reader is gone (`| head`) and expects no message
-        _aside(f"UNKNOWN - stdout can't be written: {getattr(why, 'strerror', why)}")
+        _print_to_stderr(f"UNKNOWN - stdout can't be written: {getattr(why, 'strerror', why)}")
     return UNKNOWN

@@ -37,7 +37,7 @@ def health(  # noqa: PLR0913, PLR0917 - one argument an option
     view: str | None,
     format_: str,
 ) -> int:
-    """Which ranges of which keyspaces can be served, and how near the next outage is.
+    """Which ranges of which keyspaces can be served, and how close the next outage is.
 
     A KEYSPACE is a pattern like that of --keyspace.
 

@@ -76,13 +76,13 @@ def init(
     cluster = target.choose()
     settings = _settings(target)
     seen = cluster.snapshot()
-    pages = _named(critical or _asked(seen))
+    pages = _level_or_auto(critical or _ask_level(seen))
     first = FirstConfig(
         name=name or usable_name(seen.cluster),
         settings=settings,
         seen=seen,
         critical=pages,
-        warning=_named(warning) if warning else step_above(pages),
+        warning=_level_or_auto(warning) if warning else step_above(pages),
         agent=not no_agent,
     )
     if output == "-":
@@ -108,7 +108,7 @@ def _require_usable(name: str | None, critical: str | None, warning: str | None)
 
     if name is not None and not re.fullmatch(CLUSTER_NAME, name):
         raise UsageError(f"--name: {name!r} can't be a cluster's name: it takes letters, digits, _ . -")
-    pages, warns = (_named(text) if text is not None else None for text in (critical, warning))
+    pages, warns = (_level_or_auto(text) if text is not None else None for text in (critical, warning))
     if pages and warns and not warns_first(Threshold(warns), Threshold(pages)):
         higher = above(pages)
         step = f"use {higher}" if higher else "leave out --warning"
@@ -145,7 +145,7 @@ def _absolute(path: str | None) -> str | None:
     return str(Path(path).absolute()) if path else path
 
 
-def _named(text: str) -> Level | None:
+def _level_or_auto(text: str) -> Level | None:
     """A level by its name; None for `auto`, which follows the queries.
 
     Raises:
@@ -154,7 +154,7 @@ def _named(text: str) -> Level | None:
     return None if text == AUTO else level(text)
 
 
-def _asked(seen: Snapshot) -> str:
+def _ask_level(seen: Snapshot) -> str:
     """The level that clients use: asked at a terminal, otherwise the one that most clients use."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return CLIENTS

@@ -160,7 +160,7 @@ class _Request:
             pause = BETWEEN * random.uniform(0.5, 1.5)  # noqa: S311 - keeps two waiting requests from meeting again
             over = time.monotonic() + pause > ends
             try:
-                decision = granted(store, self._wanted(seen), self._decide)
+                decision = granted(store, self._wanted_leases(seen), self._decide)
                 if over or decision.decision == "safe":
                     return decision
             except HeldError:
@@ -169,7 +169,7 @@ class _Request:
             time.sleep(pause)
             seen = self.cluster.snapshot()
 
-    def _wanted(self, seen: Snapshot) -> list[Holder]:
+    def _wanted_leases(self, seen: Snapshot) -> list[Holder]:
         from ringcheck.core.maintenance import Holder
         from ringcheck.leases.stamp import now
 

@@ -158,16 +158,16 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
     how = _procedure(cluster, options)
     with cluster.polls(streams=True) as poll:
         seen = poll()
-        wanted = _wanted(seen, cluster, nodes, rack)
+        wanted = _nodes_to_restart(seen, cluster, nodes, rack)
         if options["dry_run"]:
             past = _past_unchanged(seen, options, wanted)
-            _require_commands(seen, how, _left(past, wanted))
+            _require_commands(seen, how, _not_begun(past, wanted))
             owner = past.owner if past else ""
             dry = DryRun(cluster=cluster, gate=gate, how=how, options=options, owner=owner)
-            return dry.show(seen, _left(past, wanted))
+            return dry.show(seen, _not_begun(past, wanted))
         with closing(_journal(options["journal"], seen.cluster)) as journal:
             past = _past(journal, seen.cluster, wanted, resume=options["resume"])
-            _require_commands(seen, how, _left(past, wanted))
+            _require_commands(seen, how, _not_begun(past, wanted))
             _confirm(seen.cluster, past.nodes if past else wanted, yes=options["yes"])
             run = _Run(cluster=cluster, name=seen.cluster, gate=gate, how=how, journal=journal, past=past)
             report = run.run(poll, wanted, options)
@@ -177,7 +177,7 @@ def roll(target: Target, nodes: tuple[str, ...], rack: str | None, gate: Gate, *
     return EXIT[report.outcome]
 
 
-def _wanted(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: str | None) -> list[str]:
+def _nodes_to_restart(seen: Snapshot, cluster: ChosenCluster, nodes: Sequence[str], rack: str | None) -> list[str]:
     """Addresses of the nodes to restart, at least one.
 
     They are checked before there is a journal, in which a wrong name would stay as a run that was begun.
@@ -265,7 +265,7 @@ def _past_unchanged(seen: Snapshot, options: dict[str, Any], wanted: Sequence[st
         return _past(journal, seen.cluster, wanted, resume=options["resume"])
 
 
-def _left(past: Past | None, wanted: Sequence[str]) -> list[str]:
+def _not_begun(past: Past | None, wanted: Sequence[str]) -> list[str]:
     """The nodes whose restart has not begun."""
     return [node for node in past.nodes if node not in {*past.done, *past.begun}] if past else list(wanted)
 
@@ -404,7 +404,7 @@ def _recorded(journal: Journal, nodes: int, done: int, *, bar: bool) -> Iterator
     from ringcheck.report.roll import line
 
     guard = threading.Lock()
-    with _shown(nodes, done, bar=bar) as show:
+    with _printer(nodes, done, bar=bar) as show:
 
         def record(event: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON
             with guard:
@@ -420,7 +420,7 @@ def _recorded(journal: Journal, nodes: int, done: int, *, bar: bool) -> Iterator
 
 
 @contextmanager
-def _shown(nodes: int, done: int, *, bar: bool) -> Iterator[Callable[[str | None, bool], None]]:
+def _printer(nodes: int, done: int, *, bar: bool) -> Iterator[Callable[[str | None, bool], None]]:
     """A function that prints a line; at a terminal, with a bar below that shows how many nodes are back."""
     if not bar or not sys.stdout.isatty():
         yield lambda text, _: say(text) if text else None

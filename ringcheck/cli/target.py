@@ -309,9 +309,9 @@ class ChosenCluster:
             yield partial(_recorded, self.target.from_)
             return
         with closing(self.source()) as source:
-            yield lambda: self._named(source.poll(self.target.polling_time, streams=streams))
+            yield lambda: self._with_configured_name(source.poll(self.target.polling_time, streams=streams))
 
-    def _named(self, seen: Snapshot) -> Snapshot:
+    def _with_configured_name(self, seen: Snapshot) -> Snapshot:
         """The snapshot with the configured name: Cassandra's own name is often the same for several clusters."""
         return replace(seen, cluster=self.name) if self.configured and self.name else seen
 

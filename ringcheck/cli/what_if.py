@@ -78,10 +78,10 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
     cluster = target.choose()
     leases = cluster.maintenance()
     seen = cluster.snapshot()
-    gone = [*_named(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ())]
+    gone = [*_addresses(seen, (*down, *nodes)), *(in_rack(seen, rack, target.dc) if rack else ())]
     supposed = core.Supposition(
         down=_once([*gone, *in_datacenters(seen, down_dc)]),
-        up=_once(_named(seen, up)),
+        up=_once(_addresses(seen, up)),
         topology=_topology(rf, add, tokens, allocated=allocated),
     )
     if not supposed:
@@ -90,11 +90,11 @@ def what_if(  # noqa: PLR0913, PLR0917 - one argument an option
         )
     question = Question(keyspaces=target.keyspace, levels=asked_levels(levels))
     result = core.what_if(seen, cluster.policy(seen), supposed, question, leases())
-    click.echo(_shown(result, format_))
+    click.echo(_rendered(result, format_))
     return result.then.severity.exit_code
 
 
-def _named(seen: Snapshot, names: Iterable[str]) -> list[str]:
+def _addresses(seen: Snapshot, names: Iterable[str]) -> list[str]:
     return [resolve(name.strip(), seen) for listed in names for name in listed.split(",") if name.strip()]
 
 
@@ -103,7 +103,7 @@ def _topology(rf: Iterable[str], add: Iterable[str], tokens: int | None, *, allo
 
     topology = Topology(
         replication=tuple(map(_replication, rf)),
-        added=tuple(map(_place, add)),
+        added=tuple(map(_rack, add)),
         tokens=tokens,
         choice="allocated" if allocated else "random",
     )
@@ -130,7 +130,7 @@ def _replication(text: str) -> tuple[str, Replication]:
     return keyspace, Replication.of(NETWORK_TOPOLOGY, options)
 
 
-def _place(text: str) -> tuple[str, str]:
+def _rack(text: str) -> tuple[str, str]:
     datacenter, _, rack = text.partition(":")
     if not (datacenter and rack):
         raise UsageError(f"{text!r} is not a place such as dc1:rack1")
@@ -141,7 +141,7 @@ def _once(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(addresses))
 
 
-def _shown(supposition: WhatIf, format_: str) -> str:
+def _rendered(supposition: WhatIf, format_: str) -> str:
     from ringcheck.report import whatif as report
 
     if format_ == "json":

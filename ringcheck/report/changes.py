@@ -96,7 +96,7 @@ def differences(before: Verdict, after: Verdict) -> Iterator[ScreenChange]:
             yield ScreenChange(key=key, direction="changed", text=text, at=at)
         elif badness(then) != badness(now):
             direction: Direction = "worse" if badness(now) > badness(then) else "better"
-            yield ScreenChange(key=key, direction=direction, text=f"{subject}: {_moved(then, now)}", at=at)
+            yield ScreenChange(key=key, direction=direction, text=f"{subject}: {_number_changes(then, now)}", at=at)
 
 
 def _of_nodes(before: Verdict, after: Verdict, at: datetime | None) -> Iterator[ScreenChange]:
@@ -130,7 +130,7 @@ def badness(level: LevelVerdict) -> tuple[Severity, bool, tuple[float, ...]]:
     return level.severity or Severity.OK, level.health is None, level.health.badness if level.health else ()
 
 
-def _moved(then: LevelVerdict, now: LevelVerdict) -> str:
+def _number_changes(then: LevelVerdict, now: LevelVerdict) -> str:
     names = ("unavailable", "at minimum", "node failures to outage")
     old, new = (dict(zip(names, _numbers(level), strict=True)) for level in (then, now))
     parts = [f"{name} {old[name]} -> {new[name]}" for name in names if old[name] != new[name]]

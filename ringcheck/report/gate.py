@@ -61,7 +61,7 @@ def _grounds(decision: Decision, blocking: Sequence[Reason]) -> Iterator[str]:
         yield f"because {blocking[0].summary}{more}"
         yield f"until {blocking[0].lifts_when}"
     else:
-        yield _kept(decision)
+        yield _what_stays_available(decision)
         yield from _about_candidates(decision)
         views = f"{counted(decision.checked.views, 'view')} of {decision.snapshot.taken_at}"
         agree = all(reason.code != "view_disagreement" for reason in decision.reasons)
@@ -85,7 +85,7 @@ def _subject(decision: Decision) -> str:
     return listed(decision.candidates) or "no node"
 
 
-def _kept(decision: Decision) -> str:
+def _what_stays_available(decision: Decision) -> str:
     """What stays available. With allowed reasons the stop may cost ranges, and some may be unavailable already."""
     checked, reasons = decision.checked, decision.reasons
     levels = listed([level.value for level in checked.levels])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def line(change: Transition) -> str:
     """What happened, in one line that begins with what it is about."""
-    said = _LINES.get(change.kind, _other)(change)
+    said = _LINES.get(change.kind, _unknown_kind)(change)
     return f"{said}{f': {change.text}' if change.text else ''}"
 
 
@@ -40,7 +40,7 @@ def _before(was: str | None, new: str = "") -> str:
     return f" ({text})" if text else ""
 
 
-def _other(change: Transition) -> str:
+def _unknown_kind(change: Transition) -> str:
     """An entry of a kind that this release does not know."""
     return f"{change.kind} of {change.subject} is {change.now or 'gone'}{_before(change.was)}"
 

@@ -83,7 +83,7 @@ def render(table: NodesTable, *, colour: bool = False, width: int | None = None)
         fitted(_head(table), width, colour=colour),
         "\n".join(ansi(line, colour=colour) for line in _table(shown, table.verdict.snapshot.taken_at, width)),
         fitted(_folded(folded), width, colour=colour),
-        fitted(_seen(shown), width, colour=colour),
+        fitted(_details(shown), width, colour=colour),
         fitted(_stops(table.statuses), width, colour=colour),
         fitted((_plain(note) for note in table.notes), width, colour=colour),
     ]
@@ -230,7 +230,7 @@ def _folded(folded: Sequence[NodeStatus]) -> Iterator[Line]:
         yield _plain(f"  {datacenter} {rack}: {counted(len(nodes), 'node')} up, {releases}; {safe} may stop now")
 
 
-def _seen(shown: Iterable[NodeStatus]) -> Iterator[Line]:
+def _details(shown: Iterable[NodeStatus]) -> Iterator[Line]:
     """What the table has no room for: who sees a node down, and why a node's own view is not usable."""
     for status in shown:
         by = f"seen down by {listed(status.seen_down_by)}" if status.seen_down_by else ""
@@ -251,20 +251,22 @@ def _stops(statuses: Sequence[NodeStatus]) -> Iterator[Line]:
         groups.setdefault((status.stop.decision if status.stop else "", code), []).append(status)
     for (decision, code), group in groups.items():
         known = decision == "unsafe"
-        answer = f"{_named(group)} must not stop now" if known else f"Not known whether {_named(group)} may stop"
+        answer = (
+            f"{_group_name(group)} must not stop now" if known else f"Not known whether {_group_name(group)} may stop"
+        )
         yield _plain(f"{answer} ({code})")
-        yield from _because(group)
+        yield from _first_reason(group)
     for status in statuses:
         if status.stop and status.stop.decision == "safe" and status.stop.reason:
             yield _plain(status.stop.reason.summary)
 
 
-def _named(group: Sequence[NodeStatus]) -> str:
+def _group_name(group: Sequence[NodeStatus]) -> str:
     names = listed([status.node.address for status in group])
     return names if len(group) == 1 else f"{counted(len(group), 'node')} ({names})"
 
 
-def _because(group: Sequence[NodeStatus]) -> Iterator[Line]:
+def _first_reason(group: Sequence[NodeStatus]) -> Iterator[Line]:
     """The reason of the first node; `for example` if it is not that of all."""
     first = group[0]
     summaries = {status.stop.reason.summary for status in group if status.stop and status.stop.reason}

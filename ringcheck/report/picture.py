@@ -217,7 +217,7 @@ def draw(verdict: Verdict, keyspace: str, level: Level | None = None) -> Picture
         return Picture(
             verdict=verdict, keyspace=keyspace, ring=ring, level=chosen, standings=(None,) * len(ring), down=down
         )
-    return _seen(verdict, keyspace, ring, chosen, chosen.worst_view)
+    return _picture_for(verdict, keyspace, ring, chosen, chosen.worst_view)
 
 
 def _worst(keyspace: KeyspaceVerdict, level: Level | None) -> LevelVerdict | None:
@@ -225,7 +225,7 @@ def _worst(keyspace: KeyspaceVerdict, level: Level | None) -> LevelVerdict | Non
     return max(levels, key=badness, default=None)
 
 
-def _seen(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, observer: str) -> Picture:
+def _picture_for(verdict: Verdict, keyspace: str, ring: Ring, level: LevelVerdict, observer: str) -> Picture:
     """The ring for the observer whose numbers are those of the verdict."""
     snapshot = verdict.snapshot
     evidence = evidence_of(snapshot)

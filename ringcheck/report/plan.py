@@ -56,14 +56,14 @@ def _batches(plan: Plan) -> Iterator[Sentence]:
         yield said(f"Batch {number}: {counted(len(batch), 'node')}")
         for rack, members in groupby((nodes[address] for address in batch), key=_rack):
             addresses = [node.address for node in members]
-            yield said(f"{rack} ({len(addresses)}): {_named(addresses)}", 2, 4)
+            yield said(f"{rack} ({len(addresses)}): {_addresses(addresses)}", 2, 4)
 
 
 def _rack(node: Node) -> str:
     return f"{node.datacenter or '?'} {node.rack or '?'}"
 
 
-def _named(addresses: list[str]) -> str:
+def _addresses(addresses: list[str]) -> str:
     more = len(addresses) - _NAMED
     return ", ".join(addresses[:_NAMED]) + (f" and {more} more (--format json)" if more > 0 else "")
 
@@ -78,7 +78,7 @@ def _refused(plan: Plan) -> Iterator[Sentence]:
         yield said(f"Refused: {counted(len(plan.refused), 'node')}")
     for group in groups.values():
         addresses = [refusal.node for refusal in group]
-        yield said(_named(addresses), 2)
+        yield said(_addresses(addresses), 2)
         for reason in group[0].reasons:
             whose = f" ({addresses[0]})" if len(addresses) > 1 and reason.ranges else ""
             yield said(f"{reason.code}: {reason.summary}{whose}", 4)

@@ -106,15 +106,15 @@ def _event(verdict: Verdict, tier: Tier, tiers: Tiers) -> SensuEvent:
     if severity is not verdict.severity:  # the other tier reports the worst finding
         own = (finding.summary for finding in _of_tier(verdict, tier, tiers) if finding.severity is severity)
         text = f"nothing for this tier; {text}" if severity is Severity.OK else next(own)
-    return _named(verdict.snapshot.cluster, tier, severity, text, tuple(perfdata(verdict)))
+    return _tier_event(verdict.snapshot.cluster, tier, severity, text, tuple(perfdata(verdict)))
 
 
 def blind(cluster: str, reason: str, severity: Severity, tiers: Tiers = DEFAULT) -> tuple[SensuEvent, ...]:
     """The events if there is no verdict: without them Sensu would keep the last status."""
-    return tuple(_named(cluster, tier, severity, reason) for tier in tiers.sent())
+    return tuple(_tier_event(cluster, tier, severity, reason) for tier in tiers.sent())
 
 
-def _named(cluster: str, tier: Tier, severity: Severity, text: str, values: tuple[str, ...] = ()) -> SensuEvent:
+def _tier_event(cluster: str, tier: Tier, severity: Severity, text: str, values: tuple[str, ...] = ()) -> SensuEvent:
     name = safe_name(cluster)
     output = line(severity, f"{cluster}: {text}", values)
     return SensuEvent(

@@ -335,7 +335,7 @@ def test_a_blind_agent_shows_no_verdict(tmp_path: Path, capsys: pytest.CaptureFi
         for path in ("health", "snapshot", "plan", "ring.svg"):
             answer = world.get(f"/api/v1/clusters/NAME/{path}")
             assert answer.status_code == 503
-            assert "the last verdict on orders-prod is of 20" in answer.json()["error"]
+            assert "the last verdict on orders-prod is from 20" in answer.json()["error"]
         assert run(["check", "--agent", world.served.url, "--cluster", NAME]) == 3
         assert "HTTP 503" in capsys.readouterr().out
         listed = world.get("/api/v1/clusters").json()["clusters"][0]

@@ -230,8 +230,10 @@ def test_a_cluster_without_nodes_is_an_error(
     message: str,
 ) -> None:
     """If no node was found, the run has not succeeded."""
-    real = ChosenCluster._named
-    monkeypatch.setattr(ChosenCluster, "_named", lambda *a: replace(real(*a), nodes=(), views=(), rings=()))
+    real = ChosenCluster._with_configured_name
+    monkeypatch.setattr(
+        ChosenCluster, "_with_configured_name", lambda *a: replace(real(*a), nodes=(), views=(), rings=())
+    )
     with served(tmp_path) as (_, _, config):
         assert run(roll(config, "--exec", "a {address}", *words)) == 3
     assert message in capsys.readouterr().err

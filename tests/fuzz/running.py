@@ -196,7 +196,7 @@ def wrong(result: Result, command: tuple[str, ...], expected: Callable[[], int])
     is_error = command[0] != "check" and result.code == 3 and result.errors.startswith("UNKNOWN - ")
     text = result.output.decode("utf-8", "replace") + (result.errors if is_error else "")
     checks = {
-        "a bug": "bug of ringcheck" in text or "Traceback" in text,
+        "a bug": "bug in ringcheck" in text or "Traceback" in text,
         "something on stderr": bool(result.errors) and not is_error,
         "an error of several lines": is_error and result.errors.count("\n") != 1,
         "an error in the output": is_error and bool(result.output) and "json" not in command,

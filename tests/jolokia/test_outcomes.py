@@ -422,12 +422,12 @@ LIMIT = 1000
         ('{"[1, 1]":["' + "x" * (LIMIT + 1) + '"]}', "", "an entry has 1001 characters"),
         ('{"' + "x" * (LIMIT + 1) + '":[]}', "", "the range map has a key of 1001 characters"),
         ('{"[1, ' + "9" * 900 + ']":[]}', "", "is not a token range"),
-        ("{}", ',"x":[' + "[]," * LIMIT + "1]", "too much beside it"),
-        ("{}", ',"x":"' + "x" * (LIMIT + 1) + '"', "too much beside it"),
-        ("[" + "[]," * LIMIT + "1]", "", "too much beside it"),
+        ("{}", ',"x":[' + "[]," * LIMIT + "1]", "too much text outside the value"),
+        ("{}", ',"x":"' + "x" * (LIMIT + 1) + '"', "too much text outside the value"),
+        ("[" + "[]," * LIMIT + "1]", "", "too much text outside the value"),
         ("{}", ',"x":' + "9" * 5000, "the JSON of the answer is broken"),
         ("{}", ',"x":1e9999999999999999999', "the JSON of the answer is broken"),
-        ("[" * 100_000, "", "too much beside it"),
+        ("[" * 100_000, "", "too much text outside the value"),
     ],
 )
 def test_a_streamed_answer_that_has_no_end_is_refused(

@@ -111,6 +111,6 @@ def test_recordings_of_two_clusters_are_refused(outage: list[Snapshot], tmp_path
     source = ReplaySource(ReplaySettings(directory=str(tmp_path)), clock)
     source.poll(1.0)
     clock.now += 1000
-    with pytest.raises(DataError, match=r"e\.json is of cluster 'other', earlier recordings of '"):
+    with pytest.raises(DataError, match=r"e\.json is from cluster 'other', earlier recordings of '"):
         source.poll(1.0)
     assert outage

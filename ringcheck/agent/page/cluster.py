@@ -110,7 +110,7 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "suspects": suspects,
         "silent": silent,
         "notices": NOTICES,
-        "named": _named(reading.cluster, shown.config),
+        "named": _cluster_options(reading.cluster, shown.config),
         "next_poll": clock(shown.next_poll, now) if shown.next_poll else None,
         "levels": [level for level in Level if level is not Level.ANY],
         "open_moments": OPEN_MOMENTS,
@@ -122,17 +122,17 @@ def cluster(reading: Reading, shown: Shown, now: datetime) -> str:
         "finding_url": partial(finding_url, template=shown.runbook_url),
     }
     if verdict:
-        values |= _known(reading, verdict, shown)
+        values |= _verdict_values(reading, verdict, shown)
     return render("cluster.html", now, **values)
 
 
-def _named(cluster: str, config: str | None) -> str:
+def _cluster_options(cluster: str, config: str | None) -> str:
     """The options of a command that name the cluster, for a shell."""
     file = ["-C", config] if config else []
     return shlex.join([*file, "--cluster", cluster])
 
 
-def _known(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
+def _verdict_values(reading: Reading, verdict: Verdict, shown: Shown) -> dict[str, Any]:
     """The values that a page gets from a verdict."""
     words = shown.filter.casefold().split()
     return {
