@@ -55,8 +55,8 @@ Every option can also be set by an environment variable. For a cluster option it
 (`RINGCHECK_CHECK_WARNING`). An option on the command line replaces its variable. If it names the cluster, it also
 replaces variables that name the cluster in another way: with `-C`, `--cluster` or `--from` on the command line,
 `RINGCHECK_HOST`, `RINGCHECK_URL` and `RINGCHECK_PROXY` have no effect; with `-H`, `-u` or `--proxy`,
-`RINGCHECK_CONFIG`, `RINGCHECK_CLUSTER` and `RINGCHECK_FROM` have none. It is an error if only variables name the
-cluster, and in two ways.
+`RINGCHECK_CONFIG`, `RINGCHECK_CLUSTER` and `RINGCHECK_FROM` have none. If no option names the cluster, variables
+that name it in two ways are an error.
 
 Durations are written with a unit, as in the configuration: `500ms`, `90s`, `2m`, `1.5h`, `7d`, `2w`. On the command
 line a number without a unit counts seconds.

@@ -166,14 +166,14 @@ def _decisions(agent: Agent, cluster: Cluster, wish: Wish) -> Iterator[Decision]
             require_unchanged(agent, cluster)
         yield decision
         if time.monotonic() + BETWEEN > ends:
-            raise UnknownError(f"{safe} of {wish.stable} readings were safe when the {wish.seconds:g} s were over")
+            raise UnknownError(f"{safe} of {wish.stable} readings were safe within {wish.seconds:g} s")
         time.sleep(BETWEEN)
 
 
 def _polled(agent: Agent, cluster: Cluster, ends: float) -> Reading:
     reading = fresh_reading(agent, cluster, max(0.0, ends - time.monotonic()))
     if reading is None:
-        raise UnknownError(f"no poll of {cluster.name} that began after the request ended in time")
+        raise UnknownError(f"no new poll of {cluster.name} finished in time")
     return reading
 
 

@@ -95,7 +95,7 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
 @click.version_option(__version__, "-V", "--version", prog_name="ringcheck", message="%(prog)s %(version)s")
 def ringcheck() -> None:
-    """Which token ranges of a Cassandra cluster can be served, and whether a node may be stopped now.
+    """Show which token ranges of a Cassandra cluster can be served, and whether a node may stop now.
 
     Try `ringcheck demo` first; then `ringcheck health -H HOST`, with a node whose Jolokia you can reach. If it can't be
     asked, `ringcheck doctor -H HOST` shows why.

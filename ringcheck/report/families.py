@@ -35,17 +35,19 @@ STRUCTURAL = _ring("structurally_unavailable_ranges", "Unavailable ranges that n
 RATIO = _ring("unavailable_ratio", "Share of the token space that can't be served at the level, 0 to 1.")
 AT_MINIMUM = _ring("at_minimum_ranges", "Ranges that can be served at the level with no replica to spare.")
 NODES_LEFT = _ring(
-    "node_failures_to_outage", "Fewest node failures that make a range unavailable; 0 if one is, +Inf if none can."
+    "node_failures_to_outage",
+    "Fewest node failures that make a range unavailable; 0 if one is unavailable now, +Inf if no failure can cause it.",
 )
 RACKS_LEFT = _ring(
-    "rack_failures_to_outage", "Fewest rack failures that make a range unavailable; 0 if one is, +Inf if none can."
+    "rack_failures_to_outage",
+    "Fewest rack failures that make a range unavailable; 0 if one is unavailable now, +Inf if no failure can cause it.",
 )
 NODES = _ring("nodes", "Nodes by state and datacenter.", (*_CLUSTER, "state", "cassandra_dc"))
 SAFE = _ring("restart_safe_nodes", "Nodes that are up and may each restart now, alone.", _CLUSTER)
 DISAGREEMENT = _ring("view_disagreement", "Nodes that some coordinators see up and others down.", _CLUSTER)
 SUSPECTS = _ring("suspect_nodes", "Nodes whose Jolokia stopped answering and that no view sees down.", _CLUSTER)
 SINCE = _ring(
-    "severity_since_timestamp_seconds", "Unix time since when the verdict has its severity, as far as known.", _CLUSTER
+    "severity_since_timestamp_seconds", "Unix time at which the verdict got its severity, as far as known.", _CLUSTER
 )
 METADATA_MEMBERS = _ring(
     "metadata_members", "Members of the cluster metadata service (6.0+) by state.", (*_CLUSTER, "state")

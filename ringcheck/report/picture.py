@@ -179,7 +179,7 @@ class Picture:
         """How many ranges are unavailable, with the denominator."""
         health, ranges = self.health, len(self.ring)
         if health is None:
-            return f"not known of {counted(ranges, 'range')}"
+            return f"not known for {counted(ranges, 'range')}"
         if health.unavailable:
             share = f"{percent(health.unavailable_share)} of the tokens"
             never = health.structurally_unavailable

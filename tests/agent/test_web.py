@@ -530,7 +530,7 @@ def test_several_readings_must_be_safe(world: World, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(preflight, "BETWEEN", 60)
     answer = world.post("/api/v1/clusters/NAME/preflight", body)
     assert (answer.status_code, answer.json()["decision"]) == (503, "unknown")
-    assert "1 of 3 readings were safe when the 60 s were over" in answer.json()["error"]
+    assert "1 of 3 readings were safe within 60 s" in answer.json()["error"]
 
 
 def test_a_replaced_configuration_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def recorded(folder: Path, down: Sequence[str] = ()) -> str:
             1,
             "blogs, keyspace blog at LOCAL_QUORUM in dc1: 6 of 12 ranges (50.0 % of the tokens) unavailable",
         ),
-        (figures.ADDRESSES, 3, "blogs, keyspace blog with no usable view: not known of 12 ranges"),
+        (figures.ADDRESSES, 3, "blogs, keyspace blog with no usable view: not known for 12 ranges"),
     ],
 )
 def test_it_exits_as_health_does(
