@@ -78,7 +78,7 @@ CONTRADICTION_KINDS = (
     FindingKind(
         code="contradictory_view",
         severity=Severity.WARNING,
-        meaning="A view lists a node both as live and as unreachable. In that view such a node counts as unreachable.",
+        meaning="A view lists a node both as live and as unreachable. For that view such a node counts as not reached.",
         next_step="Wait for the next poll. If the finding stays, restart gossip on the node whose view it is.",
         reason="contradiction",
         lifts_when="no view lists a node as live and as unreachable",
