@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, cast
 
 from ringcheck.http.sockets import PlainSocket, TlsSocket, connect, secured
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ringcheck.http.urls import Address, Server
 
 KEPT = 2  # idle connections to one server
+
+
+class FramingError(HTTPException):
+    """The body of an answer is not divided as its headers announce."""
 
 
 class Answer:
@@ -61,7 +65,10 @@ class Answer:
         return b""
 
     def _read(self, size: int) -> bytes:
-        part = self._raw.read(size)
+        try:
+            part = self._raw.read(size)
+        except ValueError:  # http.client passes on the size of a chunk as int() reads it, `-5` too
+            raise FramingError("a chunk has no valid size") from None
         if not part and self._raw.length:
             raise IncompleteRead(b"", self._raw.length)
         return part

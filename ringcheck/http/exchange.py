@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck import __version__
 from ringcheck.errors import LimitError, SourceError, limit_of
-from ringcheck.http.connections import Connections
+from ringcheck.http.connections import Connections, FramingError
 from ringcheck.http.replies import MEBIBYTE, Reply, one_line
 from ringcheck.http.sockets import ConnectTimeoutError, NotConnectedError, lower_first, tls_context
 from ringcheck.http.tls import Tls
@@ -102,9 +102,13 @@ def _is_retryable(error: Exception) -> bool:
 
 
 def _is_not_http(error: Exception) -> bool:
-    """Whether the answer is not HTTP. An empty status line does not count: the connection was closed."""
+    """Whether the answer is not HTTP. An empty status line does not count: the connection was closed.
+
+    http.client raises HTTPException itself for too many headers.
+    """
     bad_status = isinstance(error, BadStatusLine) and not isinstance(error, RemoteDisconnected)
-    return isinstance(error, UnknownProtocol | LineTooLong) or (bad_status and bool(str(error).strip("'")))
+    malformed = isinstance(error, UnknownProtocol | LineTooLong | FramingError) or type(error) is HTTPException
+    return malformed or (bad_status and bool(str(error).strip("'")))
 
 
 def tls_reason(error: ssl.SSLError) -> str:

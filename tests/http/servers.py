@@ -74,6 +74,13 @@ def drip(sock: socket.socket, head: bytes, dripped: bytes) -> None:
                 time.sleep(0.05)
 
 
+def once(sock: socket.socket, answer: bytes) -> None:
+    """Answer one request with these bytes, and close the connection."""
+    with suppress(OSError), sock:
+        sock.recv(65536)
+        sock.sendall(answer)
+
+
 DRIPS = pytest.mark.parametrize(
     ("head", "dripped"),
     [

@@ -12,7 +12,7 @@ from ringcheck.errors import SourceError
 from ringcheck.http.exchange import exchange
 from ringcheck.http.replies import parsed
 from tests.fake_jolokia import Agent, free_port, hang, send
-from tests.http.servers import DRIPS, drip, failure, listening, message
+from tests.http.servers import DRIPS, drip, failure, listening, message, once
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
@@ -90,6 +90,20 @@ def test_a_broken_body_is_an_error(headers: dict[str, str], text: str, kind: str
     with Agent(raw=body(b"{}", headers=headers)) as server:
         error = failure(server.url)
         assert (message(error, server.url), error.kind) == (text, kind)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc", "a chunk has no valid size"),
+        (b"X: 1\r\n" * 200 + b"\r\n", "got more than 100 headers"),
+    ],
+)
+def test_an_answer_that_breaks_the_rules_of_http_is_named(answer: bytes, text: str) -> None:
+    """It is the server's fault, no bug of ringcheck, and nothing that a second request would change."""
+    with listening(lambda sock: once(sock, b"HTTP/1.1 200 OK\r\n" + answer)) as url:
+        error = failure(url)
+        assert (message(error, url), error.kind) == (f"the answer is not HTTP: {text}", "error")
 
 
 @pytest.mark.slow
