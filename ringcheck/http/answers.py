@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 _HEAD = 64 * 1024  # bytes of status line and headers at most
 _PLAIN = 256 * 1024  # bytes of an answer that is not left to h11
+# Informational answers and chunks of one answer at most: h11 needs 20 microseconds for each, on the event loop that
+# asks all clusters. Servers fill chunks of some kilobytes.
+_PARTS = 8192
 _LOOKS = 8  # tries to read an answer that is not yet whole, before it is left to h11
 
 
 class TooLargeError(Exception):
-    """The answer has more bytes than allowed."""
+    """The answer has more bytes or parts than allowed; the text says what it has, empty for the bytes."""
 
 
 class Whole(NamedTuple):
@@ -121,6 +124,7 @@ class _H11Reader:
 
     def __init__(self, method: str, max_bytes: int) -> None:
         self._most = max_bytes
+        self._parts = 0
         self._response: h11.Response | None = None
         self._body: _Body | None = None
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD)
@@ -137,6 +141,9 @@ class _H11Reader:
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 return None
+            self._parts += 1
+            if self._parts > _PARTS:
+                raise TooLargeError(f"in more than {_PARTS} parts")
             if isinstance(event, h11.Response):
                 self._response, self._body = event, _Body(event.headers, self._most)
             elif isinstance(event, h11.Data) and self._body:

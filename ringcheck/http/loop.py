@@ -142,9 +142,9 @@ class LoopConnections:
             try:
                 head = connection.head(method, address, headers, body)
                 answer = await connection.exchange(head + body, AnswerReader(method, max_bytes), ends)
-            except TooLargeError:
-                limit = f"{max_bytes / 2**20:.3g} MiB"
-                raise SourceError(f"{shown(url)}: the answer is larger than {limit}, which is refused") from None
+            except TooLargeError as error:
+                what = str(error) or f"larger than {max_bytes / 2**20:.3g} MiB"
+                raise SourceError(f"{shown(url)}: the answer is {what}, which is refused") from None
             finally:
                 self._keep(address, connection)
                 if connection.first_byte is not None:

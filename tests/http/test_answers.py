@@ -133,6 +133,13 @@ def test_an_answer_in_any_pieces_is_read_as_h11_reads_it(answer: bytes) -> None:
                 assert outcome(found) == outcome(alone), pieces
 
 
+@pytest.mark.parametrize("answer", [CHUNKED + chunk(b"x") * 50_000, b"HTTP/1.1 100 Continue\r\n\r\n" * 10**4])
+def test_an_answer_in_thousands_of_parts_is_refused(answer: bytes) -> None:
+    """Otherwise a mebibyte in chunks of one byte would keep the agent from all other nodes for 20 seconds."""
+    with pytest.raises(TooLargeError, match="in more than 8192 parts"):
+        AnswerReader("POST", 2**20).feed(answer)
+
+
 def test_an_answer_of_many_pieces_is_not_looked_at_again_and_again() -> None:
     """If a server sends single bytes, the work must not grow with the square of their number."""
     reader = AnswerReader("POST", 10**6)
