@@ -17,7 +17,6 @@ import hmac
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from ringcheck.agent.bugs import bug_text
 from ringcheck.agent.fleetlock import LeaseClient, RefusedError, because, body_of, one_line
 from ringcheck.agent.pods import pod_of
 from ringcheck.agent.preflight import UnknownError, Wish, decided, resolved
+from ringcheck.core.maintenance import unix_seconds
 from ringcheck.errors import RingcheckError
 from ringcheck.http.credentials import secret
 from ringcheck.leases.configured import open_store
@@ -304,9 +304,8 @@ def _is_back(holder: Holder, seen: Snapshot) -> bool:
     node = target.find(seen)
     if node is None or node.generation is None:
         return False
-    with suppress(ValueError):
-        return node.generation > datetime.fromisoformat(holder.since).timestamp() and lacking(target, seen) is None
-    return False
+    since = unix_seconds(holder.since)
+    return since is not None and node.generation > since and lacking(target, seen) is None
 
 
 # HTTP

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ringcheck.core.maintenance import unix_seconds
 from ringcheck.core.words import counted
 from ringcheck.report.terminal import fitted, plain
 
@@ -49,7 +49,8 @@ def leases_document(
 
 
 def _holder(holder: Holder, taken_at: str, deadline: float) -> Json:
-    age = (datetime.fromisoformat(taken_at) - datetime.fromisoformat(holder.since)).total_seconds()
+    # 0 for a time that can't be read, which makes the lease overdue, as everywhere.
+    age = (unix_seconds(taken_at) or 0.0) - (unix_seconds(holder.since) or 0.0)
     # A lease that begins far in the future is overdue, not young: the clocks differ too much for its age to be known.
     return {**_fields(holder), "age": age, "overdue": abs(age) > deadline}
 

@@ -286,6 +286,13 @@ def test_a_lease_from_the_future_is_overdue(stage: Stage) -> None:
     assert stage.run("list")[0] == 1
 
 
+def test_a_lease_without_a_time_zone_is_listed(stage: Stage) -> None:
+    """A record that another program wrote is in UTC unless it says otherwise."""
+    stage.store.add([Holder(node=stage.names[1], owner="you", purpose="", since=OLD.removesuffix("Z"))])
+    code, text = stage.run("list")
+    assert (code, "OVERDUE" in text) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
