@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_AHEAD = 10.0  # seconds that the agent's clock may be ahead of ours
 MAX_BYTES = 64 * 2**20  # limit for a verdict: one on 1,024 nodes has 0.5 MB, or 3 MB with 100 of them down
+_VALUES = 2**21  # in an answer: that verdict has some 300,000. Each can take 80 bytes
 _SHOWN = 400  # characters shown of the text of an error
 
 
@@ -58,7 +59,7 @@ class RemoteAgent:
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
             raise UsageError(f"{shown(self.url)!r} is not the URL of an agent, such as http://127.0.0.1:9742")
         if self.tls and parts.scheme == "http":
-            raise UsageError(f"{self.url} is not https: the certificates would have no effect")
+            raise UsageError(f"{shown(self.url)} is not https: the certificates would have no effect")
 
     def health_url(self, cluster: str) -> str:
         """The URL of the verdict on a cluster."""
@@ -143,7 +144,9 @@ def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:
 
     Raises:
         SourceError: there is none, or it is an error.
+        DataError: it would fill the memory.
     """
+    from ringcheck.http import trees  # noqa: PLC0415 - is loaded with HTTP
     from ringcheck.http.exchange import exchange  # noqa: PLC0415 - loads HTTP
 
     headers = {"Accept": "application/json", "Connection": "close"}
@@ -153,6 +156,10 @@ def _get(agent: RemoteAgent, url: str, seconds: float) -> bytes:
         status, body = exchange(url, seconds, headers=headers, tls=agent.tls, max_bytes=MAX_BYTES)
     except SourceError as error:
         raise AgentError(str(error), error.kind, error.symptom) from error
+    try:
+        trees.check(body, _VALUES)
+    except DataError as error:
+        raise DataError(f"{url}: {error}") from None
     _require_ok(status, body, url, named=agent.auth is not None)
     return body
 

@@ -38,12 +38,17 @@ def tree(body: bytes, values: int = VALUES) -> Any:  # noqa: ANN401 - decoded JS
         DataError: if it has too many values, too many levels, or a number with too many digits.
         ValueError: if it is not JSON.
     """
-    _check(body, values)
+    check(body, values)
     decoded = json.loads(body.removeprefix(b"\xef\xbb\xbf").decode(), parse_int=_integer)
     return _encodable(decoded) if _ESCAPED_SURROGATE.search(body) else decoded
 
 
-def _check(body: bytes, values: int) -> None:
+def check(body: bytes, values: int = VALUES) -> None:
+    """Check the bounds of a JSON text, those of its numbers excepted.
+
+    Raises:
+        DataError: if it has too many values or too many levels.
+    """
     openings = body.count(b"[") + body.count(b"{")
     if openings + body.count(b",") > values:
         raise DataError(f"the answer has more than {values} values, which is refused")

@@ -156,6 +156,8 @@ def test_json_is_the_agent_s_document(capsys: pytest.CaptureFixture[str]) -> Non
         ),
         (of({"error": {}}, 503), [], 'HTTP 503: {"error": {}}'),
         (of(b"[" * 100_000, 503), [], "HTTP 503: [["),
+        (of(b"[" + b"[]," * 2**20 + b"1]"), [], "/health: the answer has more than 2097152 values, which is refused\n"),
+        (of(b"[" + b"[]," * 2**20 + b"1]", 503), [], "the answer has more than 2097152 values, which is refused\n"),
     ],
 )
 def test_an_answer_that_can_not_be_trusted_is_unknown(
@@ -228,6 +230,10 @@ def test_tls_is_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--agent", "http://127.0.0.1:1"], "--agent needs --cluster NAME"),
         (["--agent", "127.0.0.1:9742", "--cluster", "a"], "is not the URL of an agent"),
         (["--agent", "http://u:p@127.0.0.1:1", "--cluster", "a"], "a URL holds no password here: use --username"),
+        (
+            ["--agent", "http://u:s3/cret@h", "--cluster", "a", "--ca-file", "x"],
+            "UNKNOWN - http://h is not https: the certificates would have no effect",
+        ),
         (["--agent", "http://h", "--cluster", "a", "-w", "ALL"], "-w and -c can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "-k", "x"], "-k can't be used with --agent"),
         (["--agent", "http://h", "--cluster", "a", "--dc", "x"], "--dc can't be used with --agent"),
