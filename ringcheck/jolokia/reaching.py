@@ -7,6 +7,7 @@ fails, with its fix.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import time
@@ -283,8 +284,8 @@ class Reaching:
         agent = value.get("agent") if isinstance(value, dict) else None
         if not isinstance(agent, str):
             return "the access policy hides the agent's version, which is not needed"
-        release = tuple(int(part) for part in agent.split(".")[:2] if part.isdigit())
-        if release < _OLDEST_AGENT:
+        numbers = re.match(r"([0-9]{1,9})\.([0-9]{1,9})", agent)
+        if numbers and (int(numbers[1]), int(numbers[2])) < _OLDEST_AGENT:
             fix = "use Jolokia 1.7.2 with Java 8, or 2.x with Java 11 and later"
             raise StepError(f"Jolokia {one_line(agent.encode())} is too old: 1.3 and later are supported", fix)
         return f"Jolokia {one_line(agent.encode())}"

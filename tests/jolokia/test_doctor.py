@@ -391,6 +391,13 @@ def test_an_old_jolokia() -> None:
     assert (step.name, step.text) == ("jolokia", "Jolokia 1.2.3 is too old: 1.3 and later are supported")
 
 
+@pytest.mark.parametrize("release", ["\u00b2.\u00b3", "9" * 5000, "9.9" * 5000, "", "x.y"])
+def test_a_release_of_jolokia_that_is_no_number(release: str) -> None:
+    """It is shown as it is; nothing else depends on it."""
+    with served(agent=release) as (url, _):
+        assert not asked(url).failed
+
+
 def test_a_policy_may_hide_the_version_of_the_agent() -> None:
     """No other command needs the version."""
     with served(agent=None) as (url, _):
