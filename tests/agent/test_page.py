@@ -528,6 +528,11 @@ def test_addresses_and_racks_are_in_numeric_order() -> None:
     assert positions == sorted(positions)
     many = rendered(wide([f"10.0.0.{number}" for number in range(24)]))
     assert many.index('data-key="dc1/r2"') < many.index('data-key="dc1/r10"')
+    known = wide([f"10.0.0.{number}" for number in range(24)])
+    assert known.verdict
+    nodes = tuple(replace(node, rack="9" * 5000) for node in known.verdict.snapshot.nodes[:12])  # too long for int()
+    snapshot = replace(known.verdict.snapshot, nodes=(*nodes, *known.verdict.snapshot.nodes[12:]))
+    assert "r11" in rendered(replace(known, verdict=replace(known.verdict, snapshot=snapshot)))
 
 
 def test_nodes_with_problems_are_first_and_others_folded() -> None:

@@ -42,7 +42,7 @@ class _Rack:
 
 def _natural(*texts: str) -> list[list[str | int]]:
     """A sort key that puts r2 before r10."""
-    return [[int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)] for text in texts]
+    return [[int(part) if part.isdecimal() else part for part in re.split(r"(\d{1,18})", text)] for text in texts]
 
 
 def racks(verdict: Verdict) -> list[_Rack]:
