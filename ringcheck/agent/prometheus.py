@@ -65,7 +65,7 @@ def ask(prometheus: Prometheus, seconds: float = SECONDS) -> Sampled:
 def _reason(body: bytes) -> str:
     try:
         error = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return f": {cut(printable(str(error)), _LONGEST)}"
 

@@ -141,6 +141,7 @@ def test_the_query_is_sent_with_the_login(tmp_path: Any) -> None:
     [
         (400, b'{"status": "error", "error": "parse error: unexpected end"}', "HTTP 400: parse error: unexpected end"),
         (503, b"<html>", "HTTP 503"),
+        (503, b"[" * 100_000, "HTTP 503"),
         (200, b"", "the answer is empty"),
     ],
 )
