@@ -161,6 +161,7 @@ def _split(ends: float, seconds: float) -> None:
     parent = os.getpid()
     pipes: list[int] = []
     held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # until each process is ready for them
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as a caller may leave it, it loses the child's exit code
     try:
         pipes.extend(os.pipe())
         pipes.extend(os.pipe())
@@ -305,14 +306,19 @@ class _Parent:
 
 
 def _raise(number: int, _: object) -> None:
-    _reset_signals(signal.SIG_IGN)
+    _reset_signals(None)
     raise _SignalledError(number)
 
 
-def _reset_signals(action: signal.Handlers) -> None:
+def _ignore(*_: object) -> None:
+    """Do nothing. With SIG_IGN the interpreter would print an error about a second signal that has come already."""
+
+
+def _reset_signals(action: signal.Handlers | None) -> None:
+    """Leave the signals that end the parent to the system's action; None: to nothing."""
     for number in _ENDING:
         if signal.getsignal(number) is _raise:
-            signal.signal(number, action)
+            signal.signal(number, _ignore if action is None else action)
 
 
 def _name(number: int) -> str:

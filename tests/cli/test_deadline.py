@@ -171,6 +171,30 @@ def test_an_interrupt_ends_both_processes(terminal: bool, effect: str, checked: 
     assert checked.gone()
 
 
+@pytest.mark.slow
+def test_of_two_signals_at_once_one_counts(checked: Checked) -> None:
+    """Nothing is printed about the other one."""
+    process = checked.start("--from", DOWN, "-t", "60s", effect="sleep", at="click")
+    checked.child()
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    assert outcome(process) in {(3, "UNKNOWN - interrupted\n", ""), (-signal.SIGTERM, "", "")}
+    assert checked.gone()
+
+
+def test_a_caller_may_ignore_the_ends_of_its_children(checked: Checked) -> None:
+    """A process inherits that; the exit code of the work arrives nevertheless."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        process = checked.start("--from", DOWN)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    code, out, err = outcome(process)
+    assert (code, out[:8], err) == (2, "CRITICAL", "")
+
+
 def test_a_crash_of_the_interpreter_is_unknown(checked: Checked) -> None:
     """There is one line, without a part of an answer."""
     process = checked.start("--from", DOWN, effect="crash")
