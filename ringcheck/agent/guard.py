@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
 from ringcheck.agent.webconfig import BusyError, Users, WebConfig
+from ringcheck.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +46,8 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 
 def refusal(status: int, error: str, headers: Mapping[str, str] | None = None, path: str = "") -> Response:
-    """An error in the form of the API, or in that of FleetLock below its path."""
+    """An error in the form of the API, or in that of FleetLock below its path; what it quotes is cut."""
+    error = one_line(error)
     document: dict[str, object] = {"error": error, "status": status}
     if path.startswith(FLEETLOCK):
         document = {"kind": KINDS.get(status, "bad_request"), "value": error}

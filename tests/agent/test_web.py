@@ -191,6 +191,13 @@ def test_errors_are_json(world: World, path: str, status: int, text: str) -> Non
     assert text in answer.json()["error"]
 
 
+def test_an_error_does_not_repeat_a_long_request(world: World) -> None:
+    """What it quotes is cut."""
+    answer = world.get(f"/metrics?cluster={'x' * 8000}")
+    assert (answer.status_code, answer.json()["error"][-4:]) == (404, "x...")
+    assert len(answer.json()["error"]) <= 1000
+
+
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
