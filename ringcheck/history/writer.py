@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ringcheck.errors import RingcheckError
+from ringcheck.errors import RingcheckError, limit_of, one_line
 from ringcheck.history import database, entries
 from ringcheck.history.checkpoints import Checkpoints
 from ringcheck.history.levels import load_evidence
@@ -240,7 +240,10 @@ class Writer:
         except (RingcheckError, OSError) as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - a write with a bug must not hold up the others
-            self._drop(items, f"this is a bug in ringcheck: {type(error).__name__}: {error}")
+            if what := limit_of(error):
+                self._fail(f"{self.path}: {what}")
+            else:
+                self._drop(items, f"this is a bug in ringcheck: {type(error).__name__}: {one_line(str(error), 400)}")
         else:
             return True
         finally:
@@ -330,7 +333,7 @@ class Writer:
             try:
                 self._write(write)
             except Exception as error:  # noqa: BLE001 - reported by `why`
-                later = isinstance(error, sqlite3.OperationalError)
+                later = isinstance(error, sqlite3.OperationalError) or limit_of(error)
                 if later or (isinstance(error, sqlite3.Error) and database.is_broken(error)):
                     break
             done += 1

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -445,6 +446,36 @@ def test_a_write_with_a_bug_costs_only_itself(path: Path) -> None:
             other.execute("ROLLBACK")
         await_(lambda: "works" in file.states, PATIENCE, lambda: f"{file.reports}")
         assert [number for number in numbers(path) if number != "gap"] == ["1", "2", "3"]
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("with_a_bug", [False, True])
+def test_a_write_without_memory_is_repeated(path: Path, *, with_a_bug: bool) -> None:
+    """The host is at a limit for a time: nothing is lost, and no bug is reported."""
+    room = threading.Event()
+
+    def write(connection: sqlite3.Connection) -> None:
+        if not room.is_set():
+            raise MemoryError
+        changes(2)(connection)
+
+    with kept(path) as file:
+        file.write(1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # so that all are in one transaction
+            if with_a_bug:
+                file.writer.put(lambda connection: connection.execute("SELECT ?"))
+            file.writer.put(write)
+            file.writer.put(changes(3))
+            other.execute("ROLLBACK")
+        await_(lambda: not file.writer.works, PATIENCE, "the write does not fail")
+        time.sleep(0.1)  # some attempts
+        room.set()
+        await_(lambda: file.writer.works, PATIENCE, "the writer does not go on")
+        file.write()
+        assert [number for number in numbers(path) if number != "gap"] == ["1", "2", "3"]
+    if not with_a_bug:
+        assert file.reports[0][1] == f"{path}: this host is at a limit: out of memory"
 
 
 def test_a_hanging_disk_delays_no_poll(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
