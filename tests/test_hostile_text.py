@@ -110,6 +110,18 @@ def test_an_argument_that_is_wrong(command: str, text: str, capsys: pytest.Captu
         assert bool(out) is (command in VERDICTS)
 
 
+@pytest.mark.parametrize("name", ["a\u202eb.yaml", "a\x1b[2Jb.yaml", "a\udcffb.yaml"])
+def test_a_file_with_such_a_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands that succeed name their files safely too."""
+    config, output = tmp_path / name, tmp_path / f"{name}.json"
+    config.write_text("clusters: {a: {jolokia: {contact_points: [127.0.0.1]}}}\n")
+    assert run(["config", "check", str(config)]) == 0
+    assert run(["snapshot", "--from", str(ROOT / "tests/snapshots/article-healthy.json"), "-o", str(output)]) == 0
+    safe(capsys.readouterr().out)
+    assert run(["config", "check", name * 10_000]) == 3
+    safe(capsys.readouterr().out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("argument", [b"a\xff\x1b]0;x\x07", "\N{HIRAGANA LETTER A}".encode()])

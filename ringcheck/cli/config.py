@@ -15,6 +15,7 @@ from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError, one_line, printable
 
 UNKNOWN = 3
+LONGEST_NAME = 800  # bytes of a file's name in a line
 _file = click.option(
     "-C", "--config", "path", envvar="RINGCHECK_CONFIG", default=str(DEFAULT_CONFIG), show_default=True, metavar="FILE",
     help="Configuration file.",
@@ -41,8 +42,9 @@ def check(path: str, files: tuple[str, ...]) -> int:
 
 
 def _checked(file: str) -> bool:
+    name = one_line(file, LONGEST_NAME) or repr(file)
     if not os.path.lexists(file):
-        say(f"{printable(file) or repr(file)}: there is no such file; `ringcheck init` writes a first one")
+        say(f"{name}: there is no such file; `ringcheck init` writes a first one")
         return False
     try:
         loaded = load(file)
@@ -51,7 +53,7 @@ def _checked(file: str) -> bool:
         return False
     for warning in loaded.warnings:
         say(f"{one_line(warning)} (warning)")
-    say(f"{file}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
+    say(f"{name}: ok, {len(loaded.clusters)} cluster{'s' if len(loaded.clusters) != 1 else ''}")
     return True
 
 

@@ -8,6 +8,7 @@ import sys
 import click
 
 from ringcheck import deadline
+from ringcheck.errors import printable
 
 NARROWEST = 40  # columns; sentences can't be read in fewer
 
@@ -61,9 +62,9 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def broken(text: str, width: int | None) -> str:
-    """Lines, broken at a width; None: they are left as they are."""
+    """Lines, broken at a width; None: they are left as long as they are. What can't be printed becomes `?`."""
     if width is None:
-        return text
+        return "\n".join(map(printable, text.split("\n")))
     from ringcheck.report.terminal import fitted, plain
 
     return fitted(map(plain, text.split("\n")), width)
