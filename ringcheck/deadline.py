@@ -278,14 +278,14 @@ class _Parent:
         """Print the result; its exit code."""
         code = None if status is None else os.waitstatus_to_exitcode(status)
         if code is not None and code >= 0:
-            return _written(bytes(self._text), code)
+            return _written(bytes(self._text), code, self._ends)
         why = f"the check took longer than {self._seconds:g} s and was stopped"
         if code is not None:
             why = f"the check was ended by signal {-code} ({_name(-code)})"
         settled = self._settled()
         if settled is None:
             return _end_with(why)
-        code = _written(bytes(self._text), settled)
+        code = _written(bytes(self._text), settled, self._ends)
         _warn(f"{why} after its result was complete\n")
         return code
 
@@ -341,8 +341,14 @@ def _end_with(why: str) -> int:
     return _written(f"UNKNOWN - {why}\n".encode("ascii", "backslashreplace"), UNKNOWN)
 
 
-def _written(text: bytes, code: int) -> int:
-    """Write to standard output; the exit code, or 3 if it can't be written."""
+def _written(text: bytes, code: int, ends: float = 0.0) -> int:
+    """Write to standard output; the exit code, or 3 if it can't be written.
+
+    A pipe that is still full at `ends` has no reader. One that reads slowly, such as a pager, gets all the text.
+    """
+    if not _takes(1, max(REAPING, ends - time.monotonic())):
+        _warn("UNKNOWN - stdout can't be written: nobody reads it\n")
+        return UNKNOWN
     try:
         while text:
             text = text[os.write(1, text) :]
@@ -353,7 +359,16 @@ def _written(text: bytes, code: int) -> int:
     return code
 
 
+def _takes(descriptor: int, seconds: float) -> bool:
+    """Whether text can be written to a descriptor, or an error is certain, within some seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(min(seconds, LONGEST_WAIT) * 1000))
+
+
 def _warn(text: str) -> None:
+    if not _takes(2, 0.0):
+        return
     try:
         os.write(2, text.encode("ascii", "backslashreplace"))
     except OSError:

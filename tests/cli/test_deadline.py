@@ -184,6 +184,30 @@ def test_of_two_signals_at_once_one_counts(checked: Checked) -> None:
     assert checked.gone()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("effect", ["", "sleep"])
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_full_pipe_does_not_hold_the_check(aside: bool, effect: str, checked: Checked) -> None:  # noqa: FBT001
+    """Nobody reads: the exit code is 3, also if standard error is the same pipe."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while os.write(writing, b"x" * 4096):
+            pass
+    os.set_blocking(writing, True)
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "ringcheck", "check", "--from", DOWN, "-t", "2s"],
+        env={**checked.environment, "EFFECT": effect, "EFFECT_IN": "click"} if effect else checked.environment,
+        stdout=writing, stderr=subprocess.STDOUT if aside else subprocess.PIPE, check=False, cwd=ROOT, timeout=60,
+    )  # fmt: skip
+    assert time.monotonic() - begun < LATE
+    assert done.returncode == 3
+    assert done.stderr == (None if aside else b"UNKNOWN - stdout can't be written: nobody reads it\n")
+    os.close(reading)
+    os.close(writing)
+
+
 def test_a_caller_may_ignore_the_ends_of_its_children(checked: Checked) -> None:
     """A process inherits that; the exit code of the work arrives nevertheless."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
