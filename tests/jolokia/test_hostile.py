@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 2**20
 UNREPLICATED = {"cache": "SimpleStrategy {replication_factor=1}"}
+NEGATIVE = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n"
 ENVELOPE = b'{"status":200,"value":%b}'
 
 
@@ -55,6 +56,7 @@ BODIES = {
     "bytes": whole(bytes(range(256)) * 100),
     "unclosed text": whole(b'["' + rb"\"" * 400_000),
     "status true": whole(b'{"status":true,"value":1}'),
+    "a chunk of negative size": lambda handler, _: (handler.wfile.write(NEGATIVE), None)[1],
     "a long status": whole(b'{"status":' + b"9" * 5000 + b"}"),
     "error of a page": whole(
         json.dumps({"status": 500, "error": "\x1b\n" * 9999, "error_type": "\x1b" * 9999}).encode()
