@@ -33,7 +33,7 @@ def endpoint(value: object) -> str:
 class _Endpoints(dict[str, str]):
     """Canonical endpoint by text, as a cache: a thousand nodes report the same thousand texts in every poll."""
 
-    LIMIT = 16384
+    LIMIT = 4096  # replies that have not changed are not read again: it need not hold the nodes of all clusters
 
     def __missing__(self, written: str) -> str:
         if len(self) >= self.LIMIT:
