@@ -43,6 +43,15 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             loses=True,
         ),
         FindingKind(
+            code="no_coordinator",
+            severity=Severity.WARNING,
+            meaning="No node of a datacenter with clients serves clients, so that they have no node to connect to, "
+            "although every range can be served at its level. CRITICAL if `client_datacenters` names the datacenter.",
+            next_step="Bring back a node of that datacenter. If it has no clients, name the others in "
+            "`client_datacenters`.",
+            gate="judged",
+        ),
+        FindingKind(
             code="failures_left",
             severity=Severity.WARNING,
             meaning="The keyspace loses its critical level after at most `warning_failures_left` more node failures.",

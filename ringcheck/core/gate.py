@@ -215,7 +215,7 @@ class Gatekeeper:
         self.uncounted = (self._everyone - self.evidence.counted_on) | self.leased
         finder = StakeFinder(self.scope, gate.level, gate.accept)
         of_keyspaces = list(finder.stakes())
-        self.stakes = [*of_keyspaces, *finder.metadata_stakes()]
+        self.stakes = [*of_keyspaces, *finder.metadata_stakes(), *finder.coordinator_stakes()]
         general = refusals(self.scope, judged=bool(of_keyspaces), settle=gate.settle, leased=self.leased)
         self.refusals = [*finder.unjudged, *general]
 
@@ -262,7 +262,7 @@ class Gatekeeper:
         )
 
     def _checked(self) -> Checked:
-        stakes = [stake for stake in self.stakes if not stake.metadata]
+        stakes = [stake for stake in self.stakes if stake.of_keyspaces]
         keyspaces = {name for stake in stakes for name in stake.keyspaces}
         ranges = sum(len(ring) * len(keyspaces.intersection(ring.keyspaces)) for ring in self.snapshot.rings)
         # LOCAL_QUORUM includes LOCAL_ONE, the level that is kept by default.
@@ -356,7 +356,7 @@ class Gatekeeper:
         cure = bool(known) and known <= self.evidence.surely_down
         down = self._before(known, self.uncounted)
         broken = []
-        for stake in self.stakes:
+        for stake in (stake for stake in self.stakes if not stake.coordinators):
             health = self.state(stake.ring, down).level(stake.level, stake.client, stake.rules)
             if health.outage:
                 broken.append(stake)
@@ -438,7 +438,7 @@ class Gatekeeper:
             yield stake, loss_of(groups[id(stake.ring)], stake.demands), after
 
     def _at_minimum(self, stake: Stake, loss: CandidateLoss) -> Iterator[Reason]:
-        if loss.tight and not stake.metadata:
+        if loss.tight and stake.of_keyspaces:
             text = f"{loss.tight} ranges of {listed(stake.keyspaces)} would have no replica to spare {stake.where}"
             subject, blocks = stake.keyspaces[0], self.gate.require_spare
             yield reason("would_be_at_minimum", subject, text, blocks=blocks, ranges=loss.tight, **stake.fields)

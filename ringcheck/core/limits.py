@@ -131,11 +131,11 @@ class _RingLimits:
         for stake in self.stakes:
             never = never_spared(self.state.whole(index), stake.demands)
             taken = "structurally_never_safe" if never else "would_become_unavailable"
-            allowed = ("metadata_quorum" if stake.metadata else taken) in self.allow
+            allowed = (stake.code or taken) in self.allow
             for demand in stake.demands:
                 margins = replicas.margins(demand)
                 worst = min((margin.spare for margin in margins), default=-1)
-                strict = self.require_spare and worst > 0 and not stake.metadata
+                strict = self.require_spare and worst > 0 and stake.of_keyspaces
                 # Ranges that are lost already can't be lost again, and those that the operator gives up set no limit.
                 if worst >= 0 and (strict or not allowed):
                     for margin in margins:

@@ -225,6 +225,9 @@ def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[
             if other.ranges is not None
         )
 
+    # Without a replica in their datacenter its clients get nothing at LOCAL levels, coordinator or not.
+    lost_in = {one.datacenter for one in given if one.blocks and one.ranges is not None and one.kind.takes}
+    given = [one for one in given if one.code != "last_coordinator" or one.datacenter not in lost_in]
     return [one for one in given if not implied(one)] if by_default else given
 
 
@@ -244,6 +247,11 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
     if stake.metadata:
         if loss.ranges:
             yield _no_quorum(stake, *after_stop(quorum_of(snapshot, stake.ring, after.down)))
+        return
+    if stake.coordinators:
+        if loss.ranges:
+            text = f"no coordinator would be left in {stake.client}: its clients would have no node to connect to"
+            yield reason("last_coordinator", str(stake.client), text, **stake.fields)
         return
     share = loss.tokens / after.space.size
     example = None if loss.first is None else example_of(snapshot, after, loss.first)

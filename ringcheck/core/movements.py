@@ -349,7 +349,7 @@ class RangeMovement:
         """
         concerned = self._targets or frozenset(range(len(self._snapshot.nodes)))
         for stake in stakes:
-            if not stake.metadata:
+            if stake.of_keyspaces:
                 ring, lasting = stake.ring, after(stake.ring)
                 losses = [
                     loss_of(groups_of(before(ring), lasting, concerned, changed), stake.demands)
@@ -358,6 +358,13 @@ class RangeMovement:
                 worst = max(losses, key=lambda loss: (loss.ranges, loss.tight), default=CandidateLoss())
                 worst.never = 0  # no replica stops here, so it does not matter that a range can't spare one
                 yield stake, worst, lasting
+            elif stake.coordinators and self._leaves_none(stake.ring):
+                yield stake, CandidateLoss(ranges=1, first=0), after(stake.ring)
+
+    def _leaves_none(self, coordinators: Ring) -> bool:
+        """Whether leaving nodes are the last of these coordinators that may be counted on."""
+        leaving = self._action == "decommission" and self._targets & coordinators.holders
+        return bool(leaving) and not self._live & coordinators.holders
 
     def _changes(self, ring: Ring) -> Iterator[Callable[[int, Replicas], Replicas]]:
         """The ways in which counts of ranges may change: one for each datacenter that the gaining node may be in."""

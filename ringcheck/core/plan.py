@@ -249,7 +249,7 @@ class _Planner:
         after = RingState(ring, self.snapshot.layout, before.space, ring.holding(uncounted.union(batch)))  # not kept
         for stake in stakes:
             was, now = (state.level(stake.level, stake.client, stake.rules).by_operation for state in (before, after))
-            spares = self.gate.require_spare and not stake.metadata
+            spares = self.gate.require_spare and stake.of_keyspaces
             for operation in was:
                 tighter = spares and now[operation].at_minimum > was[operation].at_minimum
                 if tighter or now[operation].unavailable > was[operation].unavailable:

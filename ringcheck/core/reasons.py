@@ -76,6 +76,15 @@ _KINDS = (
         headline=1,
     ),
     ReasonKind(
+        code="last_coordinator",
+        answer="unsafe",
+        meaning="A datacenter with clients would have no coordinator left, so that its clients have no node to connect "
+        "to, although every range can be served at its level. Left out if the clients there lose ranges anyway.",
+        lifts_when="another of its nodes serves clients, or `client_datacenters` names only other datacenters",
+        takes=True,
+        headline=1,
+    ),
+    ReasonKind(
         code="metadata_not_writable",
         answer="unsafe",
         meaning="With every action but `restart`: nodes refuse to change the cluster metadata. The service is not "

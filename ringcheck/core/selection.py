@@ -18,7 +18,7 @@ from ringcheck.core.words import suggestion
 from ringcheck.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ringcheck.core.consistency import Behaviour
     from ringcheck.core.evidence import Evidence, Outlook
@@ -172,6 +172,23 @@ class Scope:
         """Keyspaces whose LOCAL levels are left out, because no clients of theirs are in the only view's datacenter."""
         foreign = [ring for ring in self.snapshot.rings if self._is_foreign(ring)]
         return sorted(name for ring in foreign for name, rule in self.chosen(ring) if not rule.logins)
+
+    def with_clients(self, accept: Sequence[str] = ()) -> tuple[str, ...]:
+        """The datacenters with clients, sorted: those that the policy names.
+
+        If it names none, those in which queries were seen, and those that are usual for a ring whose keyspaces clients
+        use. Keyspaces that match a shell pattern in `accept` don't count. None if only one observer is believed.
+        """
+        if self._view is not None:
+            return ()
+        if self.policy.client_datacenters:
+            return tuple(sorted(self.policy.client_datacenters))
+        names = set(self.policy.observed.clients if self.policy.observed else ()) & set(self.snapshot.datacenters)
+        for ring in self.snapshot.rings:
+            used = (name for name, rule in self.chosen(ring) if not rule.by_cassandra)
+            if not all(any(fnmatchcase(name, pattern) for pattern in accept) for name in used):
+                names.update(self._usual(ring))
+        return tuple(sorted(names))
 
     def _is_foreign(self, ring: Ring) -> bool:
         """Whether only one view counts, and by the policy the ring's keyspaces have no clients in its datacenter.

@@ -1,5 +1,8 @@
 """What a stop puts at stake: every ring, at each level that it must keep, for the clients of each datacenter.
 
+Two more things can be lost that are no ranges of keyspaces, and are judged as rings of their own: the quorum of the
+cluster metadata service (`core.quorum`), and the coordinators of a datacenter (`core.coordinators`).
+
 Gate and plan weigh a stop by the same stakes. Keyspaces with one replication share a ring, and so a stake.
 """
 
@@ -9,7 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from ringcheck.core.consistency import UnknownReplicationError
+from ringcheck.core import coordinators
+from ringcheck.core.consistency import Behaviour, Rules, UnknownReplicationError
 from ringcheck.core.headroom import demands_of
 from ringcheck.core.policy import DEFAULT, Severity, Threshold
 from ringcheck.core.quorum import KEYSPACE, LEVEL, MetadataService, rules_of
@@ -20,7 +24,7 @@ from ringcheck.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ringcheck.core.consistency import Behaviour, Demand, Level, Rules
+    from ringcheck.core.consistency import Demand, Level
     from ringcheck.core.policy import Rule
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Ring, Snapshot
@@ -37,7 +41,7 @@ _Kept: TypeAlias = "tuple[bool, Level, str | None]"
 class StakeFields(TypedDict):
     """The fields of a reason that say which keyspaces, level and clients it is about."""
 
-    keyspace: str
+    keyspace: str | None
     keyspaces: tuple[str, ...]
     level: Level
     datacenter: str | None
@@ -48,7 +52,7 @@ class Stake:
     """One ring at one level for one client datacenter.
 
     Attributes:
-        keyspaces: names of those that have this ring and must keep this level.
+        keyspaces: names of those that have this ring and must keep this level; empty for a ring of coordinators.
         ring: their ranges.
         level: the consistency level.
         client: the clients' datacenter of LOCAL levels, None for the others.
@@ -71,6 +75,23 @@ class Stake:
         return self.keyspaces == (KEYSPACE,)
 
     @property
+    def coordinators(self) -> bool:
+        """Whether it is the coordinators of a datacenter, and no keyspace."""
+        return not self.keyspaces
+
+    @property
+    def of_keyspaces(self) -> bool:
+        """Whether it is ranges of keyspaces that clients or Cassandra read."""
+        return not self.metadata and not self.coordinators
+
+    @property
+    def code(self) -> str | None:
+        """The code of the reason that it is lost; None for ranges, for which that depends on how they are lost."""
+        if self.of_keyspaces:
+            return None
+        return "metadata_quorum" if self.metadata else "last_coordinator"
+
+    @property
     def where(self) -> str:
         """`at LOCAL_QUORUM in dc1`."""
         return f"at {self.level}" + (f" in {self.client}" if self.client else "")
@@ -79,7 +100,7 @@ class Stake:
     def fields(self) -> StakeFields:
         """The fields of a reason about this stake."""
         return {
-            "keyspace": self.keyspaces[0],
+            "keyspace": next(iter(self.keyspaces), None),
             "keyspaces": self.keyspaces,
             "level": self.level,
             "datacenter": self.client,
@@ -132,6 +153,18 @@ class StakeFinder:
             rules = rules_of(ring)
             demands = tuple(demands_of(LEVEL, None, rules).values())
             yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
+
+    def coordinator_stakes(self) -> Iterator[Stake]:
+        """The coordinators of each datacenter with clients; none while no view counts."""
+        evidence = self._scope.evidence
+        for client in self._scope.with_clients(self._accept) if evidence.usable else ():
+            ring = coordinators.ring_of(evidence, client)
+            if ring:
+                rules = Rules(ring.replication, Behaviour((4, 0), "v1"), {})
+                demands = tuple(demands_of(coordinators.LEVEL, client, rules).values())
+                yield Stake(
+                    keyspaces=(), ring=ring, level=coordinators.LEVEL, client=client, demands=demands, rules=rules
+                )
 
     def _levels(self, ring: Ring) -> dict[_Kept, tuple[str, ...]]:
         """What a ring must keep, each with the keyspaces that need it."""

@@ -614,6 +614,7 @@ def test_a_datacenter_without_a_usable_view() -> None:
             for number in (3, 4)
         ],
         "view_missing": ["UNKNOWN no usable view from dc2: it is judged by what other datacenters see of it"],
+        "no_coordinator": ["WARNING no coordinator is up in dc2: its clients have no node to connect to"],
     }
     assert {one.worst_view for one in verdict.keyspaces[0].levels} == {address(1)}
 

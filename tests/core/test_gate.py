@@ -175,7 +175,8 @@ def test_the_default_critical_level_is_kept_too(
         decision = Gatekeeper(snapshot, policy, Gate(level=level)).decide(names)
         assert decision.decision == "unsafe"
         assert {why.level for why in decision.reasons if why.blocks} == {Level.LOCAL_ONE}
-    everything = Gate(level=level, allow=frozenset({"would_become_unavailable", "structurally_never_safe"}))
+    losses = {"would_become_unavailable", "structurally_never_safe", "last_coordinator"}
+    everything = Gate(level=level, allow=frozenset(losses))
     assert Gatekeeper(snapshot, Policy(), everything).decide(names).decision == "safe"
 
 

@@ -31,6 +31,8 @@ KINDS = {
     "false_ok": "OK though a coordinator that answers can't serve a range at a watched level",
     "false_safe": "SAFE though the stop costs a coordinator a range that it serves",
     "false_safe_pair": "SAFE for two nodes together though their stop costs a range",
+    "false_alone": "SAFE though the stop leaves a datacenter with clients without a coordinator",
+    "deserted_ok": "OK though a datacenter with clients has no coordinator",
     "false_dead": "SAFE to remove or replace a node that answers and serves clients",
     "false_source": "SAFE to remove or replace a node that has the last working replica of a range",
     "safe_nodes": "safe_nodes() and decide() differ",
@@ -138,6 +140,9 @@ class _Check:
         self.outcome.lost = critical is not None and not critical.structural
         if severity is Severity.OK and (case := critical or warning):
             self._fail("false_ok", f"OK, but {case} is not served")
+        deserted = set.intersection(*[set(truth.deserted()) for truth in self.truths])
+        if severity is Severity.OK and deserted:
+            self._fail("deserted_ok", f"OK, but {sorted(deserted)} has no coordinator")
         maintained = self.judged.maintained
         if maintained and maintained.severity is Severity.OK and critical:
             self._fail("false_ok", f"OK because of a lease, but {critical} is not served")
@@ -166,6 +171,12 @@ class _Check:
             for number in sorted(self._meant(name)):
                 if cost := self._cost(frozenset({number})):
                     self._fail("false_safe", f"{name} is SAFE, but the stop of node {number} costs {cost}")
+                self._check_coordinators(frozenset({number}), name)
+
+    def _check_coordinators(self, stopped: Up, name: str) -> None:
+        left = [set(truth.abandoned(stopped)) for truth in self.truths]
+        if lost := set.intersection(*left):
+            self._fail("false_alone", f"{name} is SAFE, but {sorted(lost)} would have no coordinator")
 
     def _safe_otherwise(self) -> set[str]:
         """Names of members, with and without a port, that are SAFE although no node of the snapshot has them."""
@@ -190,6 +201,7 @@ class _Check:
                         f"{left} and {right} are SAFE together, but the stop of nodes {first} and {second} costs {cost}"
                     )
                     self._fail("false_safe_pair", text)
+                self._check_coordinators(frozenset({first, second}), f"{left} and {right}")
 
     def _check_dead(self) -> None:
         """A node that may be removed or replaced is dead, and its data is on other nodes that work."""

@@ -250,6 +250,38 @@ class Oracle:
             if coordinator not in stopped and coordinator not in self.world.holders:
                 yield from self._costs_of(coordinator, stopped)
 
+    def abandoned(self, stopped: Up) -> Iterator[str]:
+        """Datacenters with clients that have a coordinator before a stop, and none after it."""
+        for datacenter in sorted(self._client_datacenters()):
+            before = {number for number in self.gate_coordinators() if self._place(number) == datacenter}
+            after = {number for number in before - stopped - set(self.world.holders) if self.nodes[number].works}
+            if before & stopped and not after:
+                yield datacenter
+
+    def deserted(self) -> Iterator[str]:
+        """Datacenters with clients in which no node serves clients, as far as anyone can know."""
+        serving = {self._place(number) for number in self.gate_coordinators()}
+        dead = {node.number for node in self.world.members if self.dead_to_all(node.number)}
+        for datacenter in sorted(self._client_datacenters() - serving):
+            nodes = {node.number for node in self.world.members if node.datacenter == datacenter}
+            if nodes <= dead and not nodes & set(self.world.own_datacenters):
+                yield datacenter
+
+    def _place(self, number: int) -> str:
+        return self.world.own_datacenters.get(number, self._datacenters[number])
+
+    def _client_datacenters(self) -> set[str]:
+        """Those that are named, else those that hold replicas of a keyspace that must be kept."""
+        places = {node.datacenter for node in self.world.members}
+        known = [(keyspace, one) for one in self.gate_coordinators() for keyspace in self.keyspaces(one)]
+        return {
+            place
+            for place in places
+            for keyspace, one in known
+            if keyspace.name != "system_auth" and self.gated(keyspace, one)
+            if self._has_clients(keyspace, place, "LOCAL_ONE")
+        }
+
     def orphans(self, number: int) -> Iterator[str]:
         """The watched keyspaces with ranges of a node that no other working node has."""
         known = [(keyspace, one) for one in self.gate_coordinators() for keyspace in self.keyspaces(one)]
