@@ -223,6 +223,10 @@ class Gatekeeper:
         """A ring with these nodes down; remembered with the ring."""
         return ring_state(ring, self.snapshot.layout, self.scope.space, down)
 
+    def breakers(self, stake: Stake) -> frozenset[int]:
+        """The nodes whose stop alone takes something of a stake."""
+        return stake.breakers(self.state(stake.ring, self.uncounted), self.evidence.surely_down)
+
     # The questions
 
     def decide(
@@ -297,8 +301,7 @@ class Gatekeeper:
     def _spared(self) -> frozenset[int]:
         """Nodes whose stop takes no range and that have no streams."""
         outage = any(reason.blocks for reason in self._outages(frozenset()))
-        breaking = (self.state(stake.ring, self.uncounted).breakers(stake.demands) for stake in self.stakes)
-        spared = self.evidence.surely_down if outage else self._everyone.difference(*breaking)
+        spared = self.evidence.surely_down if outage else self._everyone.difference(*map(self.breakers, self.stakes))
         down = self.evidence.not_reached if self.gate.require_all_up else frozenset()
         return frozenset(index for index in spared - may_stream(self.evidence) if not down - {index})
 
@@ -407,18 +410,14 @@ class Gatekeeper:
         """Ranges that can be served before the stop and might not be after it."""
         losses = list(self._lost_with(known, self.uncounted))
         taken = [(stake, loss) for stake, loss, _ in losses if loss.ranges]
-        if taken and self.leased - known and not self._takes(known, self.uncounted - self._only_leased):
+        only_leased = self.leased & self.evidence.counted_on  # counted on if they were not under a lease
+        if taken and self.leased - known and not self._takes(known, self.uncounted - only_leased):
             yield from self._leases_in_the_way(
                 frozenset(node for stake, loss in taken for node in stake.ring.replicas(loss.first or 0))
             )
         for stake, loss, after in losses:
             yield from lost_by_the_stop(self.snapshot, stake, after, loss)
             yield from self._at_minimum(stake, loss)
-
-    @property
-    def _only_leased(self) -> frozenset[int]:
-        """Nodes that would be counted on if they were not under a lease."""
-        return self.leased & self.evidence.counted_on
 
     def _takes(self, known: frozenset[int], uncounted: frozenset[int]) -> bool:
         """Whether the stop takes any range if these nodes may not be counted on."""

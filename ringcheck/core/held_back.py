@@ -64,7 +64,7 @@ def _by_obstacles(gatekeeper: Gatekeeper, nodes: frozenset[int]) -> Iterator[Hel
 def _by_stakes(gatekeeper: Gatekeeper, nodes: frozenset[int]) -> Iterator[HeldBack]:
     """What a stop would take."""
     for stake in gatekeeper.stakes:
-        breaking = gatekeeper.state(stake.ring, gatekeeper.uncounted).breakers(stake.demands) & nodes
+        breaking = gatekeeper.breakers(stake) & nodes
         if breaking:
             example = min(breaking)
             for loss in _taken(gatekeeper, stake, example):

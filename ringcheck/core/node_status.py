@@ -156,7 +156,7 @@ class _Refused:
         # Ranges that are lost only if doubtful nodes are down are also ranges that the stop of a live node takes.
         outage = len(self._for_dead) < len(self._for_live)
         self._outage_in_doubt = outage and bool(keeper.uncounted - keeper.evidence.surely_down)
-        self._breaking = [keeper.state(stake.ring, keeper.uncounted).breakers(stake.demands) for stake in keeper.stakes]
+        self._breaking = [keeper.breakers(stake) for stake in keeper.stakes]
         self._asked = 0
         self._examples: dict[object, tuple[str, Reason]] = {}
 

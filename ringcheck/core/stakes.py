@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ringcheck.core.consistency import Demand, Level
+    from ringcheck.core.health import RingState
     from ringcheck.core.policy import Rule
     from ringcheck.core.reasons import Reason
     from ringcheck.core.ring import Ring, Snapshot
@@ -90,6 +91,18 @@ class Stake:
         if self.of_keyspaces:
             return None
         return "metadata_quorum" if self.metadata else "last_coordinator"
+
+    def breakers(self, state: RingState, dead: frozenset[int]) -> frozenset[int]:
+        """The nodes whose stop alone takes something of it.
+
+        Args:
+            state: its ring with the nodes down that may not be counted on. Ranges that are lost in that state are a
+                reason of their own, but coordinators are not: then each of them may be the last.
+            dead: nodes whose stop costs nothing.
+        """
+        if self.coordinators and self.ring.holders <= state.down:
+            return self.ring.holders - dead
+        return state.breakers(self.demands)
 
     @property
     def where(self) -> str:

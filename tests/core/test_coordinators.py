@@ -140,6 +140,14 @@ def test_the_last_coordinator_must_not_leave_either() -> None:
     assert "last_coordinator" not in blocking(decide(cluster(), 4, action="decommission"))
 
 
+def test_a_lone_coordinator_under_a_lease_is_the_last_one_too() -> None:
+    """It counts as down for others, but its own stop takes it away; in one pass as well."""
+    keeper = Gatekeeper(cluster(down=(4,)), NAMED, GATE, held(5))
+    assert blocking(keeper.decide([address(5)])).keys() == {"last_coordinator"}
+    assert address(5) not in keeper.safe_nodes()
+    assert address(4) in keeper.safe_nodes()
+
+
 # Health
 
 
