@@ -28,6 +28,17 @@ CONTRADICTION_KINDS = (
         lifts_when="all nodes know the same tokens",
     ),
     FindingKind(
+        code="live_but_down",
+        severity=Severity.OK,
+        meaning="A node lists another one as live, but its failure detector has it down, so that its own queries do "
+        "not use it: it counts as down for that node. So it is for a moment after a quick restart. It stays so if the "
+        "node can't connect to the restarted one, or if that one has died again.",
+        next_step="`nodetool status` there shows UN, and `nodetool failuredetector` the truth. If the finding stays, "
+        "check the restarted node, and whether the other one can connect to its storage port.",
+        gate="judged",
+        source_decides=True,
+    ),
+    FindingKind(
         code="location_disagreement",
         severity=Severity.UNKNOWN,
         meaning="Nodes disagree on the datacenter or rack of a node. Some of them therefore count other replicas as "

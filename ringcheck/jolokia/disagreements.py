@@ -68,6 +68,20 @@ def known_to_idle_nodes(membership: Membership, reports: Iterable[MemberReport])
         yield Problem("unconfirmed_member", names[0], text)
 
 
+def live_but_down(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
+    """A problem for each member that serving nodes list as live, though their failure detectors have it down."""
+    observers: dict[int, list[str]] = defaultdict(list)
+    for member, agent, report in reports:
+        if report.live_but_down and serving(report):
+            for index in {membership.roster.index_of(one, agent.host_ids) for one in report.live_but_down} - {None}:
+                observers[index].append(member.address)  # type: ignore[index]
+    for index, names in sorted(observers.items()):
+        address = membership.members[index].address
+        verb, whose = ("lists", "its failure detector has") if len(names) == 1 else ("list", "their detectors have")
+        text = f"{listed(names)} {verb} {address} as live, but {whose} it down: no query from there reaches it"
+        yield Problem("live_but_down", address, text)
+
+
 def different_tokens(membership: Membership, reports: Iterable[MemberReport]) -> Iterator[Problem]:
     """A problem for each set of serving nodes that give members other shares of the ring than most nodes do.
 

@@ -17,6 +17,7 @@ from ringcheck.jolokia.disagreements import (
     answering_twice,
     different_tokens,
     known_to_idle_nodes,
+    live_but_down,
     unconfirmed_addresses,
     unknown_to_some,
 )
@@ -255,6 +256,7 @@ class Discovery:
         reports = self.member_reports(membership)
         return (
             *unknown_to_some(membership, reports),
+            *live_but_down(membership, reports),
             *different_tokens(membership, reports),
             *known_to_idle_nodes(membership, reports),
             *unconfirmed_addresses(membership, reports, self._agents_at),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringcheck.errors import DataError, DeniedError, RingcheckError, SourceError
 from ringcheck.http.replies import document, parsed
-from ringcheck.jolokia import mbeans, node_report, outcomes, own_settings
+from ringcheck.jolokia import detector, mbeans, node_report, outcomes, own_settings
 from ringcheck.jolokia.client import RefusedError
 from ringcheck.jolokia.counters import NAMES, REQUESTS, Counters
 from ringcheck.jolokia.own_settings import Logins, Places
@@ -35,8 +35,11 @@ _FEW = 64  # sets and maps that a cluster may keep although no node reports them
 _ALWAYS = ("ClusterName", "ReleaseVersion", *mbeans.STATE)
 
 
-# What newer releases report, but not in StorageService: the request, and the first release that has it.
+_POLLS = 16  # after so many polls a node is asked again whom its failure detector has down, though nothing changed
+
+# What is not reported by StorageService: the request, and the first release that has it.
 _BESIDE = {
+    mbeans.DOWN_COUNT: (mbeans.read(mbeans.FAILURE_DETECTOR, mbeans.DOWN_COUNT), mbeans.OLDEST),
     mbeans.PAXOS_VARIANT: (mbeans.read(mbeans.STORAGE_PROXY, mbeans.PAXOS_VARIANT), mbeans.WITH_PAXOS_VARIANT),
     mbeans.DESCRIBE_METADATA: (mbeans.metadata(), mbeans.METADATA),
 }
@@ -119,6 +122,7 @@ class JolokiaEndpoint:
         self._introduced_as: str | None = None
         self._digest = b""
         self._last: NodeReport | None = None
+        self._explained: tuple[object, int] = (None, 0)
 
     def expect(self, other: JolokiaEndpoint) -> None:
         """Begin with the kind of request that worked for another node: most have the same release.
@@ -155,7 +159,25 @@ class JolokiaEndpoint:
                 self.counters.take(answers)
         self._remembered(report)
         self.logins.take(answers, report)
-        return report
+        return await self._checked(report, deadline)
+
+    async def _checked(self, report: NodeReport, deadline: float) -> NodeReport:
+        """The report; if its failure detector may have live nodes down, they are unreachable in it.
+
+        Whom the detector has down is asked again only after a change, if the answer was that all of them are known.
+        """
+        if not detector.differs(report):
+            return report
+        lists, polls = (report.down, report.live, report.unreachable), self._explained[1] + 1
+        if self._explained[0] == lists and polls < _POLLS:
+            self._explained = lists, polls
+            return report
+        answer = await self.ask(detector.states(report), deadline)
+        if answer.status != outcomes.OK:
+            return report  # as with an access policy that allows only the number
+        told = detector.corrected(report, answer.value, self._shared.sets)
+        self._explained = (lists, 0) if told is report else (None, 0)
+        return told
 
     def _counters(self) -> tuple[str, ...]:
         """The counters to ask for in this poll; the last answer is forgotten."""
@@ -223,7 +245,7 @@ class JolokiaEndpoint:
         if report is None or self._may_report_more(report):
             return await self.introduce(deadline)
         restarted = not logins and self.logins.urgent and report.native_transport_running
-        return await self.introduce(deadline) if restarted else report
+        return await (self.introduce(deadline) if restarted else self._checked(report, deadline))
 
     def _may_report_more(self, report: NodeReport) -> bool:
         """Whether a node was asked as one of an older release, as can happen in a mixed cluster."""

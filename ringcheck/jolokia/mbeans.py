@@ -109,6 +109,9 @@ DATACENTER = "getDatacenter"
 RACK = "getRack"
 STATES = "AllEndpointStates"
 STATES_WITH_PORT = "AllEndpointStatesWithPort"
+SIMPLE_STATES = "SimpleStates"
+SIMPLE_STATES_WITH_PORT = "SimpleStatesWithPort"
+DOWN_COUNT = "DownEndpointCount"
 VALIDITY = "Validity"
 READ_LEVEL = "ReadConsistencyLevel"
 START_TIME = "StartTime"
@@ -149,8 +152,8 @@ CALLS = (
     *_operations(STORAGE_SERVICE, REPLICATION, since=REPLICATION_INFO),
     Call(mbean=STORAGE_SERVICE, kind="exec", name=DRAIN, writes=True),  # the only call that writes, for `roll` alone
     *_operations(SNITCH, DATACENTER, RACK),
-    *_attributes(FAILURE_DETECTOR, STATES),
-    *_attributes(FAILURE_DETECTOR, STATES_WITH_PORT, since=WITH_PORT),
+    *_attributes(FAILURE_DETECTOR, STATES, SIMPLE_STATES, DOWN_COUNT),
+    *_attributes(FAILURE_DETECTOR, STATES_WITH_PORT, SIMPLE_STATES_WITH_PORT, since=WITH_PORT),
     *_attributes(RUNTIME, START_TIME),  # of the JVM, for `roll` alone
     *_attributes(STREAM_MANAGER, STREAMS),  # for the gate alone
     *_attributes(CLIENT_REQUESTS, COUNT),  # this and the next three for `roll` alone

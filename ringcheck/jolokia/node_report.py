@@ -35,8 +35,10 @@ class NodeReport:
         native_transport_running: whether it serves clients.
         generation: of its gossip state; None if unknown.
         schema_version: UUID text of its schema; None if unknown.
-        live: endpoints that it lists as live.
-        unreachable: endpoints that it lists as unreachable.
+        live: endpoints that it lists as live, and that its failure detector has up.
+        unreachable: endpoints that it lists as unreachable, and `live_but_down`.
+        live_but_down: endpoints that it lists as live, though its failure detector has them down.
+        down: how many endpoints its failure detector has down, former members included; None if it is not reported.
         joining: endpoints that it sees joining the ring.
         leaving: endpoints that it sees leaving the ring.
         moving: endpoints that it sees moving.
@@ -62,6 +64,8 @@ class NodeReport:
     joining: frozenset[str] = frozenset()
     leaving: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
+    live_but_down: frozenset[str] = frozenset()
+    down: int | None = None
     host_ids: Mapping[str, str] | None = field(default=None, repr=False)
     owners: frozenset[str] | None = field(default=None, repr=False)
     shares: Mapping[str, float] | None = field(default=None, repr=False)
@@ -72,7 +76,7 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
     """A node's report, from attributes of StorageService.
 
     Args:
-        answers: outcome by attribute; PaxosVariant, of StorageProxy, and `describeCMS` may be missing.
+        answers: outcome by attribute; those of other MBeans, and `describeCMS`, may be missing.
         shared: sets of earlier reports; equal sets become the same object, since a thousand nodes list the same
             thousand endpoints. New sets are added.
 
@@ -106,6 +110,7 @@ def node_report(answers: Mapping[str, Outcome], shared: dict[frozenset[str], fro
         generation=_optional(number, values, "CurrentGenerationNumber"),
         schema_version=_optional(text, values, "SchemaVersion"),
         **lists,
+        down=_down(answers),
         host_ids=ids,
         owners=owning,
         shares=_shares(answers, with_port),
@@ -153,6 +158,11 @@ def _of(answers: Mapping[str, Outcome], name: str) -> Outcome:
 def _optional(shape: Callable[[object, str], T], values: Mapping[str, object], name: str) -> T | None:
     value = values.get(name)
     return None if value is None else shape(value, name)
+
+
+def _down(answers: Mapping[str, Outcome]) -> int | None:
+    outcome = answers.get(mbeans.DOWN_COUNT)
+    return number(outcome.value, mbeans.DOWN_COUNT) if outcome and outcome.status == OK else None
 
 
 def _host_ids(answers: Mapping[str, Outcome], with_port: bool) -> dict[str, str] | None:  # noqa: FBT001 - which of two

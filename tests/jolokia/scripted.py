@@ -55,7 +55,7 @@ class Lab:
     def __post_init__(self) -> None:
         self.addresses = [f"{self.subnet}.{number}" for number in range(1, self.count + 1)]
         for number, address in enumerate(self.addresses):
-            self.nodes[address] = Storage(self._attributes(number, address), self._operations(), self._others())
+            self.nodes[address] = Storage(self._attributes(number, address), self._operations(), self._others(address))
 
     @property
     def modern(self) -> bool:
@@ -123,9 +123,28 @@ class Lab:
                 operations["getRack", written] = f"r{number % 3 + 1}"
         return operations
 
-    def _others(self) -> dict[tuple[str, str], Any]:
+    def _others(self, address: str) -> dict[tuple[str, str], Any]:
         variants = {PAXOS_VARIANT: "v1"} if self.release >= "4.1" else {}
-        return {(CREDENTIALS, "Validity"): missing_mbean, **variants}
+        return {(CREDENTIALS, "Validity"): missing_mbean, **variants, **self._detector(address)}
+
+    def _detector(self, address: str) -> dict[tuple[str, str], Any]:
+        """The failure detector of a node, which agrees with the node's lists."""
+
+        def listed(name: str) -> list[str]:
+            members = self.nodes[address].attributes.get(name)
+            return members if isinstance(members, list) else []
+
+        def states(suffix: str) -> dict[str, str]:
+            live = {f"/{item}": "UP" for item in listed(f"LiveNodes{suffix}")}
+            return live | {f"/{item}": "DOWN" for item in listed(f"UnreachableNodes{suffix}")}
+
+        answers: dict[tuple[str, str], Any] = {
+            (FAILURE_DETECTOR, "DownEndpointCount"): lambda item: ok(item, len(listed("UnreachableNodes"))),
+            (FAILURE_DETECTOR, "SimpleStates"): lambda item: ok(item, states("")),
+        }
+        if self.modern:
+            answers[FAILURE_DETECTOR, "SimpleStatesWithPort"] = lambda item: ok(item, states("WithPort"))
+        return answers
 
     def set_all(self, name: str, value: Any) -> None:
         """Set an answer for all nodes."""

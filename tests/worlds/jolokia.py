@@ -288,11 +288,12 @@ class Answers:
             raise _no_attribute(name)
         known = {self.endpoint(node.number): node for node in self._known()}
         ghosts = [endpoint for endpoint in self.view.extra_unreachable if endpoint not in known]
-        live = set(self.listing("live"))
+        up = {self.endpoint(number) for number in (*self.view.reaches, self.node.number)}
+        states = {key: "UP" if key in up else "DOWN" for key in (*known, *ghosts)}
+        if name == "DownEndpointCount":
+            return list(states.values()).count("DOWN")
         if name.startswith("SimpleStates"):
-            return self._mixed(
-                {f"/{_text(key, port=port)}": "UP" if key in live else "DOWN" for key in (*known, *ghosts)}
-            )
+            return self._mixed({f"/{_text(key, port=port)}": state for key, state in states.items()})
         if name.startswith("AllEndpointStates"):
             blocks = [*(self._states(key, node, port=port) for key, node in known.items())]
             blocks += [_ghostly(key, self.node.release, port=port) for key in ghosts]

@@ -166,6 +166,16 @@ def in_neither_list(world: World, rng: Random) -> bool:
     return bool(chosen)
 
 
+def live_but_down(world: World, rng: Random) -> bool:
+    """Some nodes list a node as live that their failure detectors have down: it restarted, and no echo came."""
+    node = rng.choice(world.members)
+    for number in (chosen := some(rng, others(world, node.number))):
+        view = world.views[number]
+        view.listed[node.number] = frozenset({"live"})
+        view.reaches.discard(node.number)
+    return bool(chosen)
+
+
 def no_host_id(world: World, rng: Random) -> bool:
     """Some or all nodes lack the host ids of members that own tokens."""
     observers = [node.number for node in world.nodes if node.role != "left"]
@@ -410,6 +420,7 @@ LIES: tuple[Bend, ...] = (
     swapped_addresses,
     in_both_lists,
     in_neither_list,
+    live_but_down,
     no_host_id,
     knows_some,
     knows_nobody,
