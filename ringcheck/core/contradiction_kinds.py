@@ -109,10 +109,11 @@ CONTRADICTION_KINDS = (
         code="unconfirmed_member",
         severity=Severity.OK,
         meaning="A node that is drained, is starting or has gossip switched off knows a token owner that no serving "
-        "node knows. Either the owner has left since, or the serving nodes have lost a member.",
+        "node knows. Either the owner has left since, or the serving nodes have lost a member, and the ring that was "
+        "read lacks its replicas.",
         next_step="Compare `nodetool status` on the node named and on a serving one. If the owner has left, start the "
         "node named.",
-        reason="view_disagreement",
+        reason="contradiction",
         lifts_when="all views know the same members",
         source_decides=True,
     ),
