@@ -409,7 +409,7 @@ class Gatekeeper:
     def _losses(self, known: frozenset[int]) -> Iterator[Reason]:
         """Ranges that can be served before the stop and might not be after it."""
         losses = list(self._lost_with(known, self.uncounted))
-        taken = [(stake, loss) for stake, loss, _ in losses if loss.ranges]
+        taken = [(stake, loss) for stake, loss, _ in losses if loss.ranges and not stake.advisory]
         only_leased = self.leased & self.evidence.counted_on  # counted on if they were not under a lease
         if taken and self.leased - known and not self._takes(known, self.uncounted - only_leased):
             yield from self._leases_in_the_way(
@@ -421,7 +421,7 @@ class Gatekeeper:
 
     def _takes(self, known: frozenset[int], uncounted: frozenset[int]) -> bool:
         """Whether the stop takes any range if these nodes may not be counted on."""
-        return any(loss.ranges for _, loss, _ in self._lost_with(known, uncounted))
+        return any(loss.ranges and not stake.advisory for stake, loss, _ in self._lost_with(known, uncounted))
 
     def _lost_with(
         self, known: frozenset[int], uncounted: frozenset[int]

@@ -131,7 +131,7 @@ class _RingLimits:
         for stake in self.stakes:
             never = never_spared(self.state.whole(index), stake.demands)
             taken = "structurally_never_safe" if never else "would_become_unavailable"
-            allowed = (stake.code or taken) in self.allow
+            allowed = stake.advisory or (stake.code or taken) in self.allow
             for demand in stake.demands:
                 margins = replicas.margins(demand)
                 worst = min((margin.spare for margin in margins), default=-1)

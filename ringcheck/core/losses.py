@@ -251,7 +251,7 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
     if stake.coordinators:
         if loss.ranges:
             text = f"no coordinator would be left in {stake.client}: its clients would have no node to connect to"
-            yield reason("last_coordinator", str(stake.client), text, **stake.fields)
+            yield reason("last_coordinator", str(stake.client), text, blocks=not stake.advisory, **stake.fields)
         return
     share = loss.tokens / after.space.size
     example = None if loss.first is None else example_of(snapshot, after, loss.first)

@@ -247,7 +247,7 @@ class _Planner:
         ring, uncounted = stakes[0].ring, self.healed.uncounted
         before = self.healed.state(ring, uncounted)
         after = RingState(ring, self.snapshot.layout, before.space, ring.holding(uncounted.union(batch)))  # not kept
-        for stake in stakes:
+        for stake in (stake for stake in stakes if not stake.advisory):
             was, now = (state.level(stake.level, stake.client, stake.rules).by_operation for state in (before, after))
             spares = self.gate.require_spare and stake.of_keyspaces
             for operation in was:
@@ -280,7 +280,7 @@ def reasons_alone(keeper: Gatekeeper, nodes: frozenset[int]) -> dict[int, list[R
     """For each node, the reasons of `decide` that its stop alone loses ranges; one pass over each stake for all."""
     reasons: dict[int, list[Reason]] = {node: [] for node in nodes}
     snapshot = keeper.snapshot
-    for stake in keeper.stakes:
+    for stake in (stake for stake in keeper.stakes if not stake.advisory):
         state = keeper.state(stake.ring, keeper.uncounted)
         for node, loss in losses_alone(stake, state, snapshot.layout, nodes - keeper.uncounted).items():
             after = RingState(stake.ring, snapshot.layout, state.space, state.down | {node})

@@ -60,6 +60,8 @@ class Stake:
         demands: what each operation of the level demands of a range.
         rules: where the demands come from.
         by_default: whether the level is the critical one of keyspaces without a rule.
+        advisory: whether its loss is a note: the only coordinator of a datacenter of which it is only presumed that it
+            has clients. It could never be restarted otherwise.
     """
 
     keyspaces: tuple[str, ...]
@@ -69,6 +71,7 @@ class Stake:
     demands: tuple[Demand, ...]
     rules: Rules
     by_default: bool = False
+    advisory: bool = False
 
     @property
     def metadata(self) -> bool:
@@ -93,13 +96,15 @@ class Stake:
         return "metadata_quorum" if self.metadata else "last_coordinator"
 
     def breakers(self, state: RingState, dead: frozenset[int]) -> frozenset[int]:
-        """The nodes whose stop alone takes something of it.
+        """The nodes that may not stop because their stop alone takes something of it.
 
         Args:
             state: its ring with the nodes down that may not be counted on. Ranges that are lost in that state are a
                 reason of their own, but coordinators are not: then each of them may be the last.
             dead: nodes whose stop costs nothing.
         """
+        if self.advisory:
+            return frozenset()
         if self.coordinators and self.ring.holders <= state.down:
             return self.ring.holders - dead
         return state.breakers(self.demands)
@@ -169,14 +174,21 @@ class StakeFinder:
 
     def coordinator_stakes(self) -> Iterator[Stake]:
         """The coordinators of each datacenter with clients; none while no view counts."""
-        evidence = self._scope.evidence
+        evidence, policy = self._scope.evidence, self._scope.policy
+        stated = {*policy.client_datacenters, *(policy.observed.clients if policy.observed else ())}
         for client in self._scope.with_clients(self._accept) if evidence.usable else ():
             ring = coordinators.ring_of(evidence, client)
             if ring:
                 rules = Rules(ring.replication, Behaviour((4, 0), "v1"), {})
                 demands = tuple(demands_of(coordinators.LEVEL, client, rules).values())
                 yield Stake(
-                    keyspaces=(), ring=ring, level=coordinators.LEVEL, client=client, demands=demands, rules=rules
+                    keyspaces=(),
+                    ring=ring,
+                    level=coordinators.LEVEL,
+                    client=client,
+                    demands=demands,
+                    rules=rules,
+                    advisory=len(ring.holders) == 1 and client not in stated,
                 )
 
     def _levels(self, ring: Ring) -> dict[_Kept, tuple[str, ...]]:

@@ -102,6 +102,21 @@ def test_a_node_that_joined_nothing_coordinates_too() -> None:
     assert decide(cluster(members=beside), 5).decision == "safe"
 
 
+def test_the_only_node_of_a_datacenter_is_a_note_unless_it_is_known_to_have_clients() -> None:
+    """One node in each of three datacenters, and QUORUM: such a cluster can only be restarted like this."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=1, dc2=1, dc3=1}", [(1, 2, 3)] * 4, 3)]
+    one = snapshot(nodes("dc1", "dc2", "dc3"), rings)
+    usual = Policy(QUORUM)
+    decision = decide(one, 2, policy=usual)
+    assert (decision.decision, blocking(decision)) == ("safe", {})
+    assert LOST.items() <= {(reason.code, reason.summary) for reason in decision.reasons}
+    assert Gatekeeper(one, usual, GATE).safe_nodes() == {address(number) for number in (1, 2, 3)}
+    assert len(plan(one, usual, GATE).batches) == 3
+    assert not plan(one, usual, GATE).refused
+    assert blocking(decide(one, 2, policy=NAMED)) == LOST
+    assert blocking(decide(one, 2, policy=usual, holders=held(2))).keys() == set()
+
+
 def test_a_loss_of_ranges_says_it_already() -> None:
     """If the clients of a datacenter lose ranges anyway, the coordinator is not named in addition."""
     gate = Gate(level=Level.LOCAL_ONE)
