@@ -30,14 +30,18 @@ LEVEL = Level.LOCAL_ONE
 """The level at which a ring of coordinators is judged: one of them is enough."""
 
 
-def coordinators_of(evidence: Evidence, datacenter: str) -> frozenset[int]:
-    """The nodes of a datacenter that serve clients while they are up; a node that does not tell counts as one.
+def nodes_of(evidence: Evidence, datacenter: str) -> frozenset[int]:
+    """The nodes of a datacenter that clients can connect to, now or once they serve clients.
 
     Nodes without tokens count only if the datacenter has no others: drivers do not find them by themselves.
     """
     here = [index for index, node in enumerate(evidence.snapshot.nodes) if node.datacenter == datacenter]
-    found = evidence.members.intersection(here) or here
-    nodes = ((index, evidence.snapshot.nodes[index]) for index in found)
+    return evidence.members.intersection(here) or frozenset(here)
+
+
+def coordinators_of(evidence: Evidence, datacenter: str) -> frozenset[int]:
+    """Those of these nodes that serve clients while they are up; a node that does not tell counts as one."""
+    nodes = ((index, evidence.snapshot.nodes[index]) for index in nodes_of(evidence, datacenter))
     return frozenset(index for index, node in nodes if unusable_because(node, View(node.address)) is None)
 
 

@@ -79,7 +79,7 @@ _KINDS = (
         code="last_coordinator",
         answer="unsafe",
         meaning="A datacenter with clients would have no coordinator left, so that its clients have no node to connect "
-        "to, although every range can be served at its level. A note if the datacenter has only one coordinator and "
+        "to, although every range can be served at its level. A note if the datacenter has only one node and "
         "neither `client_datacenters` nor the queries show that it has clients. Left out if they lose ranges anyway.",
         lifts_when="another of its nodes serves clients, or `client_datacenters` names only other datacenters",
         takes=True,

@@ -60,7 +60,7 @@ class Stake:
         demands: what each operation of the level demands of a range.
         rules: where the demands come from.
         by_default: whether the level is the critical one of keyspaces without a rule.
-        advisory: whether its loss is a note: the only coordinator of a datacenter of which it is only presumed that it
+        advisory: whether its loss is a note: that of the only node of a datacenter of which it is only presumed that it
             has clients. It could never be restarted otherwise.
     """
 
@@ -188,7 +188,7 @@ class StakeFinder:
                     client=client,
                     demands=demands,
                     rules=rules,
-                    advisory=len(ring.holders) == 1 and client not in stated,
+                    advisory=client not in stated and len(coordinators.nodes_of(evidence, client)) == 1,
                 )
 
     def _levels(self, ring: Ring) -> dict[_Kept, tuple[str, ...]]:

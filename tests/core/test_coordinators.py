@@ -115,6 +115,8 @@ def test_the_only_node_of_a_datacenter_is_a_note_unless_it_is_known_to_have_clie
     assert not plan(one, usual, GATE).refused
     assert blocking(decide(one, 2, policy=NAMED)) == LOST
     assert blocking(decide(one, 2, policy=usual, holders=held(2))).keys() == set()
+    drained = with_node(cluster(BOTH, down=(4,)), 4, mode="DRAINED")
+    assert blocking(decide(drained, 5, policy=usual)) == LOST
 
 
 def test_a_loss_of_ranges_says_it_already() -> None:

@@ -255,8 +255,13 @@ class Oracle:
         for datacenter in sorted(self._client_datacenters()):
             before = {number for number in self.gate_coordinators() if self._place(number) == datacenter}
             after = {number for number in before - stopped - set(self.world.holders) if self.nodes[number].works}
-            if before & stopped and not after:
+            if before & stopped and not after and (self.world.wishes.clients or self._is_shared(datacenter)):
                 yield datacenter
+
+    def _is_shared(self, datacenter: str) -> bool:
+        """Whether a datacenter has several members, as far as anyone knows. The only one could never be restarted."""
+        here = [node.number for node in self.world.members if node.datacenter == datacenter]
+        return sum(number in self.answering or self._heard_of(number) for number in here) > 1
 
     def deserted(self) -> Iterator[str]:
         """Datacenters with clients in which no node serves clients, as far as anyone can know."""
