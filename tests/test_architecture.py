@@ -40,7 +40,12 @@ def named(addition: str) -> set[str]:
 def test_a_row_and_the_code_that_raises_it_are_all(addition: str, table: dict[str, object], page: str) -> None:
     """No output, command or service has its own list of codes: they read the table, and so does the page."""
     homes = {
-        "a finding": {"core/findings.py", "core/contradiction_kinds.py", "core/duration_kinds.py"},
+        "a finding": {
+            "core/findings.py",
+            "core/contradiction_kinds.py",
+            "core/coordinator_kinds.py",
+            "core/duration_kinds.py",
+        },
         "a reason": {"core/reasons.py"},
     }[addition]
     assert homes <= named(addition)

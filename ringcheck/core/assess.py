@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, expected
 from ringcheck.core.contested import ContestedMovements
-from ringcheck.core.coordinators import without_coordinator
+from ringcheck.core.coordinators import of_coordinators
 from ringcheck.core.evidence import Evidence, evidence_of
 from ringcheck.core.findings import Finding, noted, rank_of
 from ringcheck.core.gaps import gaps, unknown_paxos
@@ -90,7 +90,7 @@ def assess(
     keyspaces = judge.keyspaces() if evidence.usable else ()
     about_scope = _about_scope(scope, keyspaces, asked) if evidence.usable else ()
     metadata = MetadataService(evidence)
-    beside = [*metadata.of_quorum(leases), *without_coordinator(scope, leases, judge.findings)]
+    beside = [*metadata.of_quorum(leases), *of_coordinators(scope, leases, judge.findings)]
     findings = _distinct([*judge.findings, *beside, *gaps(evidence), *about_scope, *more])
     ordered = _worst_first([*map(leases.eased, findings), *leases.findings()])
     severity = max((finding.severity for finding in ordered), default=Severity.OK)

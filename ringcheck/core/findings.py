@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ringcheck.core.contradiction_kinds import CONTRADICTION_KINDS
+from ringcheck.core.coordinator_kinds import COORDINATOR_KINDS
 from ringcheck.core.duration_kinds import DURATION_KINDS
 from ringcheck.core.finding_kind import FindingKind
 from ringcheck.core.policy import Severity
@@ -42,15 +43,7 @@ SECTIONS: Mapping[str, tuple[FindingKind, ...]] = {
             gate="judged",
             loses=True,
         ),
-        FindingKind(
-            code="no_coordinator",
-            severity=Severity.WARNING,
-            meaning="No node of a datacenter with clients serves clients, so that they have no node to connect to, "
-            "although every range can be served at its level. CRITICAL if `client_datacenters` names the datacenter.",
-            next_step="Bring back a node of that datacenter. If it has no clients, name the others in "
-            "`client_datacenters`.",
-            gate="judged",
-        ),
+        *COORDINATOR_KINDS,
         FindingKind(
             code="failures_left",
             severity=Severity.WARNING,

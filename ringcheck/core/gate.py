@@ -359,7 +359,7 @@ class Gatekeeper:
         cure = bool(known) and known <= self.evidence.surely_down
         down = self._before(known, self.uncounted)
         broken = []
-        for stake in (stake for stake in self.stakes if not stake.coordinators):
+        for stake in (stake for stake in self.stakes if stake.keyspaces):
             health = self.state(stake.ring, down).level(stake.level, stake.client, stake.rules)
             if health.outage:
                 broken.append(stake)

@@ -188,6 +188,12 @@ _WORDS = {
 }
 
 
+_WITHOUT_COORDINATORS = {
+    "last_coordinator": "no coordinator would be left in {}: its clients would have no node to connect to",
+    "logged_batches": "no logged batch could be written in {}: only one of its nodes would be up",
+}
+
+
 def lost(code: str, stake: Stake, ranges: int, share: float, **fields: object) -> Reason:
     """The reason that ranges of a stake are lost, before the stop or by it.
 
@@ -225,10 +231,19 @@ def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[
             if other.ranges is not None
         )
 
-    # Without a replica in their datacenter its clients get nothing at LOCAL levels, coordinator or not.
-    lost_in = {one.datacenter for one in given if one.blocks and one.ranges is not None and one.kind.takes}
-    given = [one for one in given if one.code != "last_coordinator" or one.datacenter not in lost_in]
+    given = _without_lesser(given)
     return [one for one in given if not implied(one)] if by_default else given
+
+
+def _without_lesser(reasons: list[Reason]) -> list[Reason]:
+    """The reasons without those about coordinators of datacenters whose clients lose ranges at LOCAL levels anyway.
+
+    Nor are batches told of where no coordinator is left, or where any level is lost.
+    """
+    lost_in = {one.datacenter for one in reasons if one.blocks and one.ranges is not None and one.kind.takes}
+    left = [one for one in reasons if one.code != "last_coordinator" or one.datacenter not in lost_in]
+    lost_in |= {one.datacenter for one in left if one.code == "last_coordinator"}
+    return [one for one in left if one.code != "logged_batches" or not lost_in & {None, one.datacenter}]
 
 
 def lost_before(snapshot: Snapshot, stake: Stake, down: frozenset[int], health: LevelHealth, *, blocks: bool) -> Reason:
@@ -248,10 +263,10 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
         if loss.ranges:
             yield _no_quorum(stake, *after_stop(quorum_of(snapshot, stake.ring, after.down)))
         return
-    if stake.coordinators:
+    if stake.code:
         if loss.ranges:
-            text = f"no coordinator would be left in {stake.client}: its clients would have no node to connect to"
-            yield reason("last_coordinator", str(stake.client), text, blocks=not stake.advisory, **stake.fields)
+            text = _WITHOUT_COORDINATORS[stake.code].format(stake.client)
+            yield reason(stake.code, str(stake.client), text, blocks=not stake.advisory, **stake.fields)
         return
     share = loss.tokens / after.space.size
     example = None if loss.first is None else example_of(snapshot, after, loss.first)

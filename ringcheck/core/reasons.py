@@ -294,6 +294,14 @@ _KINDS = (
         lifts_when="an agent has seen queries for some time, and its state file can be read",
     ),
     ReasonKind(
+        code="logged_batches",
+        answer="safe",
+        meaning="Only one node of a datacenter with several nodes would be up. Logged batches of its clients that "
+        "write several partitions would be Unavailable at every level: their log goes to another node of the "
+        "datacenter.",
+        lifts_when="another node of the datacenter is up",
+    ),
+    ReasonKind(
         code="structurally_unavailable",
         answer="safe",
         meaning="Ranges can never be served at the level; no stop makes it worse.",

@@ -53,15 +53,16 @@ class Stake:
     """One ring at one level for one client datacenter.
 
     Attributes:
-        keyspaces: names of those that have this ring and must keep this level; empty for a ring of coordinators.
+        keyspaces: names of those that have this ring and must keep this level; empty for a ring of coordinators or of
+            the nodes that keep the logs of batches.
         ring: their ranges.
         level: the consistency level.
         client: the clients' datacenter of LOCAL levels, None for the others.
         demands: what each operation of the level demands of a range.
         rules: where the demands come from.
         by_default: whether the level is the critical one of keyspaces without a rule.
-        advisory: whether its loss is a note: that of the only node of a datacenter of which it is only presumed that it
-            has clients. It could never be restarted otherwise.
+        advisory: whether its loss is a note. So it is for logged batches, and for the only node of a datacenter of
+            which it is only presumed that it has clients: it could never be restarted otherwise.
     """
 
     keyspaces: tuple[str, ...]
@@ -81,19 +82,21 @@ class Stake:
     @property
     def coordinators(self) -> bool:
         """Whether it is the coordinators of a datacenter, and no keyspace."""
-        return not self.keyspaces
+        return not self.keyspaces and self.level is coordinators.LEVEL
 
     @property
     def of_keyspaces(self) -> bool:
         """Whether it is ranges of keyspaces that clients or Cassandra read."""
-        return not self.metadata and not self.coordinators
+        return bool(self.keyspaces) and not self.metadata
 
     @property
     def code(self) -> str | None:
         """The code of the reason that it is lost; None for ranges, for which that depends on how they are lost."""
         if self.of_keyspaces:
             return None
-        return "metadata_quorum" if self.metadata else "last_coordinator"
+        if self.metadata:
+            return "metadata_quorum"
+        return "last_coordinator" if self.coordinators else "logged_batches"
 
     def breakers(self, state: RingState, dead: frozenset[int]) -> frozenset[int]:
         """The nodes that may not stop because their stop alone takes something of it.
@@ -173,7 +176,7 @@ class StakeFinder:
             yield Stake(keyspaces=ring.keyspaces, ring=ring, level=LEVEL, client=None, demands=demands, rules=rules)
 
     def coordinator_stakes(self) -> Iterator[Stake]:
-        """The coordinators of each datacenter with clients; none while no view counts."""
+        """The coordinators of each datacenter with clients, and its logs of batches; none while no view counts."""
         evidence, policy = self._scope.evidence, self._scope.policy
         stated = {*policy.client_datacenters, *(policy.observed.clients if policy.observed else ())}
         for client in self._scope.with_clients(self._accept) if evidence.usable else ():
@@ -189,6 +192,17 @@ class StakeFinder:
                     demands=demands,
                     rules=rules,
                     advisory=client not in stated and len(coordinators.nodes_of(evidence, client)) == 1,
+                )
+            log = coordinators.batchlog_of(evidence, client)
+            if log:
+                yield Stake(
+                    keyspaces=(),
+                    ring=log,
+                    level=coordinators.BATCHES,
+                    client=client,
+                    demands=coordinators.demands_of_batches(client),
+                    rules=Rules(log.replication, Behaviour((4, 0), "v1"), {}),
+                    advisory=True,
                 )
 
     def _levels(self, ring: Ring) -> dict[_Kept, tuple[str, ...]]:

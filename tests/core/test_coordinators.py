@@ -206,3 +206,39 @@ def test_a_loss_of_ranges_says_it_already_to_health() -> None:
     """LOCAL levels of the same clients are lost as loudly."""
     local = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
     assert findings(assess(cluster(BOTH, down=(4, 5)), local)).keys() == {"unavailable", "node_down"}
+
+
+# Logged batches
+
+
+def test_a_lone_node_of_a_datacenter_writes_no_logged_batches() -> None:
+    """Its peers are down: seen on 5.0.8, where such a batch is Unavailable even at ANY. A lone node has no peers."""
+    one_left = cluster(BOTH, down=(5,))
+    usual = Policy(QUORUM)
+    text = "no logged batch can be written in dc2: 10.0.0.4 reaches no other node there"
+    assert findings(assess(one_left, usual))["logged_batches"] == [f"WARNING {text}"]
+    restarting = assess(one_left, usual, maintenance=Maintenance(holders=tuple(held(5))))
+    assert findings(restarting)["logged_batches"] == [f"OK {text}"]
+    assert "logged_batches" not in findings(assess(cluster(BOTH), usual))
+    assert "logged_batches" not in findings(assess(cluster(down=(5,)), usual))  # nobody is known to be a client there
+    lone = snapshot(nodes(*PLACES[:4]), [ring("orders", BOTH, [(1, 2, 3, 4)] * 4, 4)])
+    assert "logged_batches" not in findings(assess(lone, usual))
+
+
+def test_a_loss_of_ranges_is_worse_than_one_of_batches() -> None:
+    """It is then not told in addition."""
+    local = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
+    one_left = cluster(BOTH, down=(4,))
+    assert "logged_batches" not in findings(assess(one_left, local))
+    assert "logged_batches" in findings(assess(one_left, Policy(QUORUM)))
+
+
+def test_the_gate_notes_that_batches_fail() -> None:
+    """Of two nodes one could never restart otherwise, so it does not block."""
+    decision = decide(cluster(), 4)
+    note = next(reason for reason in decision.reasons if reason.code == "logged_batches")
+    assert (decision.decision, note.blocks, note.datacenter) == ("safe", False, "dc2")
+    assert note.summary == "no logged batch could be written in dc2: only one of its nodes would be up"
+    assert "logged_batches" not in {reason.code for reason in decide(cluster(), 1).reasons}
+    assert "logged_batches" not in {reason.code for reason in decide(cluster(), 4, 5).reasons}
+    assert {address(4), address(5)} <= Gatekeeper(cluster(), NAMED, GATE).safe_nodes()
