@@ -238,12 +238,13 @@ def without_implied(stakes: Iterable[Stake], reasons: Iterable[Reason]) -> list[
 def _without_lesser(reasons: list[Reason]) -> list[Reason]:
     """The reasons without those about coordinators of datacenters whose clients lose ranges at LOCAL levels anyway.
 
-    Nor are batches told of where no coordinator is left, or where any level is lost.
+    Nor are batches told of where no coordinator is left, or where any level is lost, even if that is allowed.
     """
-    lost_in = {one.datacenter for one in reasons if one.blocks and one.ranges is not None and one.kind.takes}
+    lost = [one for one in reasons if one.kind.lost == "by_the_stop"]
+    lost_in = {one.datacenter for one in lost if one.blocks}
     left = [one for one in reasons if one.code != "last_coordinator" or one.datacenter not in lost_in]
-    lost_in |= {one.datacenter for one in left if one.code == "last_coordinator"}
-    return [one for one in left if one.code != "logged_batches" or not lost_in & {None, one.datacenter}]
+    worse_in = {one.datacenter for one in (*lost, *(one for one in left if one.code == "last_coordinator"))}
+    return [one for one in left if one.code != "logged_batches" or not worse_in & {None, one.datacenter}]
 
 
 def lost_before(snapshot: Snapshot, stake: Stake, down: frozenset[int], health: LevelHealth, *, blocks: bool) -> Reason:

@@ -242,3 +242,7 @@ def test_the_gate_notes_that_batches_fail() -> None:
     assert "logged_batches" not in {reason.code for reason in decide(cluster(), 1).reasons}
     assert "logged_batches" not in {reason.code for reason in decide(cluster(), 4, 5).reasons}
     assert {address(4), address(5)} <= Gatekeeper(cluster(), NAMED, GATE).safe_nodes()
+    pair = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 2)])
+    decision = decide(pair, 1, policy=Policy(), gate=Gate(level=Level.LOCAL_ONE))
+    assert decision.decision == "safe"
+    assert {"logged_batches", "would_be_at_minimum"} <= {reason.code for reason in decision.reasons}
