@@ -17,7 +17,7 @@ COORDINATOR_KINDS = (
     ),
     FindingKind(
         code="logged_batches",
-        severity=Severity.WARNING,
+        severity=Severity.OK,
         meaning="A coordinator reaches no other node of its datacenter, which has several. Logged batches that write "
         "several partitions are Unavailable there at every level, because their log goes to another node of the "
         "datacenter. Left out if its clients lose ranges anyway.",

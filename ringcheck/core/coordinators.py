@@ -10,15 +10,16 @@ one of them must be up.
 A logged batch needs more than its ranges, too: its log goes to other nodes of the coordinator's datacenter, whatever
 the level. If none of them is alive, and the datacenter has more than one node, the batch is Unavailable
 (`StorageProxy.getBatchlogEndpoints`, 4.0+ `ReplicaPlans.forBatchlogWrite`; seen on 5.0.8, at ANY too). Whether clients
-use logged batches is not known, and with two nodes no restart spares them: so this is told, and blocks no stop.
+use logged batches is not known, and with two nodes no restart spares them: so this is a note, and blocks no stop.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ringcheck.core.consistency import NETWORK_TOPOLOGY, Demand, Level, Requirement
-from ringcheck.core.findings import Finding
+from ringcheck.core.findings import Finding, noted
 from ringcheck.core.policy import Severity
 from ringcheck.core.ring import Factor, Replication, Ring, View
 from ringcheck.core.views import unusable_because
@@ -92,7 +93,7 @@ def of_coordinators(scope: Scope, leases: Leases, told: Iterable[Finding]) -> It
     lost = [finding for finding in told if finding.code == "unavailable"]
     if scope.evidence.usable:
         yield from _without_coordinator(scope, leases, lost)
-        yield from _without_batches(scope, leases, lost)
+        yield from _without_batches(scope, lost)
 
 
 def _without_coordinator(scope: Scope, leases: Leases, told: list[Finding]) -> Iterator[Finding]:
@@ -118,7 +119,7 @@ def _without_coordinator(scope: Scope, leases: Leases, told: list[Finding]) -> I
         )
 
 
-def _without_batches(scope: Scope, leases: Leases, told: list[Finding]) -> Iterator[Finding]:
+def _without_batches(scope: Scope, told: list[Finding]) -> Iterator[Finding]:
     """Datacenters with clients in which a coordinator reaches no other node; none if they lose ranges anyway."""
     evidence = scope.evidence
     for datacenter in scope.with_clients():
@@ -134,11 +135,5 @@ def _without_batches(scope: Scope, leases: Leases, told: list[Finding]) -> Itera
         ]
         if alone:
             verb = "reaches" if len(alone) == 1 else "reach"
-            yield Finding(
-                code="logged_batches",
-                severity=Severity.OK if nodes & leases.leased else Severity.WARNING,
-                subject=datacenter,
-                summary=f"no logged batch can be written in {datacenter}: {listed(sorted(alone))} {verb} no other node "
-                "there",
-                datacenter=datacenter,
-            )
+            text = f"no logged batch can be written in {datacenter}: {listed(sorted(alone))} {verb} no other node there"
+            yield replace(noted("logged_batches", datacenter, text), datacenter=datacenter)
