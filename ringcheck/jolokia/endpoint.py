@@ -46,13 +46,17 @@ _BESIDE = {
 _ASKED = {name: request for name, (request, _) in _BESIDE.items()} | dict(own_settings.REQUESTS) | dict(REQUESTS)
 
 
+def _attributes(with_port: bool, extra: tuple[str, ...]) -> Request:  # noqa: FBT001 - which of two names
+    return mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
+
+
 @lru_cache(maxsize=64)
 def _liveness(with_port: bool, extra: tuple[str, ...], beside: tuple[str, ...]) -> bytes:  # noqa: FBT001 - which of two names
     """The request of a steady poll, encoded once for all nodes that get the same.
 
     That is one `read` of a few attributes; a bulk request if the node reports more in other MBeans.
     """
-    request = mbeans.read(mbeans.STORAGE_SERVICE, (*_ALWAYS, *extra, *mbeans.lists_of(with_port)))
+    request = _attributes(with_port, extra)
     payload = [request, *(_ASKED[name] for name in beside)] if beside else request
     return json.dumps(payload, separators=(",", ":")).encode()
 
@@ -123,6 +127,7 @@ class JolokiaEndpoint:
         self._digest = b""
         self._last: NodeReport | None = None
         self._explained: tuple[object, int] = (None, 0)
+        self._singly = False
 
     def expect(self, other: JolokiaEndpoint) -> None:
         """Begin with the kind of request that worked for another node: most have the same release.
@@ -190,6 +195,7 @@ class JolokiaEndpoint:
         """The report as it is; its host ids and owners are kept for later reports without them."""
         process = report.host_id, report.generation
         if process != self.process:
+            self._singly = False
             self.counters.names = NAMES  # another release may have more
             self.logins.renew()
             self.places = Places()
@@ -216,6 +222,8 @@ class JolokiaEndpoint:
     async def refresh(self, deadline: float, *, members: bool = False) -> NodeReport:
         """A report of the node's state and view: one request, as long as the same request works.
 
+        An agent, or a proxy before it, that does not answer several requests at once is asked one by one.
+
         Args:
             deadline: clock time at which it must be over.
             members: also ask for the members that it knows.
@@ -229,14 +237,12 @@ class JolokiaEndpoint:
         self.logins.count()
         logins = self.logins.due if members else self.logins.urgent
         more = (*(own_settings.REQUESTS if logins else ()), *self._counters())
-        payload = _liveness(self._with_port, names, (*self._beside, *more))
-        decode = partial(self._extended, more) if more else self._decoded
         try:
-            report: NodeReport | None = await self._asking.post(self.url, payload, deadline, decode)
+            report = await self._steady(names, more, deadline)
         except RefusedError:
             if not self._beside and not more:
                 raise
-            report = None  # the agent, or a proxy before it, does not answer several requests at once
+            report, self._singly = None, True
         except SourceError:
             # The next answer may come from a newer process with another access policy.
             self._extra, self._introduced_as = mbeans.EXTRA, None
@@ -246,6 +252,18 @@ class JolokiaEndpoint:
             return await self.introduce(deadline)
         restarted = not logins and self.logins.urgent and report.native_transport_running
         return await (self.introduce(deadline) if restarted else self._checked(report, deadline))
+
+    async def _steady(self, names: tuple[str, ...], more: tuple[str, ...], deadline: float) -> NodeReport | None:
+        """The report of a steady poll, with what is asked now and then; None if an attribute failed."""
+        if self._singly:
+            attributes = await self.ask(_attributes(self._with_port, names), deadline)
+            beside = {name: await self.ask(_ASKED[name], deadline) for name in (*self._beside, *more)}
+            self._digest, self._last = b"", self._taken(attributes, beside, more)
+            return self._last
+        payload = _liveness(self._with_port, names, (*self._beside, *more))
+        decode = partial(self._extended, more) if more else self._decoded
+        report: NodeReport | None = await self._asking.post(self.url, payload, deadline, decode)
+        return report
 
     def _may_report_more(self, report: NodeReport) -> bool:
         """Whether a node was asked as one of an older release, as can happen in a mixed cluster."""
@@ -363,7 +381,10 @@ class JolokiaEndpoint:
 
     def _extended(self, more: tuple[str, ...], reply: Reply) -> NodeReport | None:
         """As `_decoded`, for a reply with settings or counters, unlike the replies before and after it."""
-        answer, beside = _answers(parsed(reply.all(), reply.url), (*self._beside, *more))
+        return self._taken(*_answers(parsed(reply.all(), reply.url), (*self._beside, *more)), more)
+
+    def _taken(self, answer: Outcome, beside: Mapping[str, Outcome], more: tuple[str, ...]) -> NodeReport | None:
+        """The report of these outcomes, the last one if it is equal; None if an attribute failed."""
         report = self._made(answer, {name: beside[name] for name in self._beside if name in beside})
         if report is None or not beside:
             return report

@@ -427,3 +427,8 @@ def test_a_refused_bulk_does_not_cost_the_view(release: str) -> None:
         refuse_if(running.cluster.agents[TWO], lambda body: body.startswith(b"["), 400, b"400 (Bad Request)")
         for _ in range(3):
             assert [view.outcome for view in running.poll().views] == ["ok"] * 3
+        since = len(asked_of(running, TWO))
+        made.lists(TWO, "LiveNodes", [ONE, TWO])
+        made.lists(TWO, "UnreachableNodes", [THREE])
+        assert running.poll().views[1].unreachable == frozenset({THREE})
+        assert len(asked_of(running, TWO)) - since <= 3  # not each attribute alone
