@@ -178,9 +178,10 @@ class JolokiaEndpoint:
             self._explained = lists, polls
             return report
         answer = await self.ask(detector.states(report), deadline)
-        if answer.status != outcomes.OK:
-            return report  # as with an access policy that allows only the number
-        told = detector.corrected(report, answer.value, self._shared.sets)
+        if answer.status in _MISSING:  # as with an access policy that allows only the number
+            told = report
+        else:
+            told = detector.corrected(report, answer.get(mbeans.SIMPLE_STATES), self._shared.sets)
         self._explained = (lists, 0) if told is report else (None, 0)
         return told
 
@@ -195,7 +196,7 @@ class JolokiaEndpoint:
         """The report as it is; its host ids and owners are kept for later reports without them."""
         process = report.host_id, report.generation
         if process != self.process:
-            self._singly = False
+            self._explained, self._singly = (None, 0), False
             self.counters.names = NAMES  # another release may have more
             self.logins.renew()
             self.places = Places()

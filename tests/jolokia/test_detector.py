@@ -11,7 +11,7 @@ from ringcheck.core.consistency import Level
 from ringcheck.core.gate import Gate, Gatekeeper
 from ringcheck.core.policy import Policy, Rule, Severity, Threshold
 from ringcheck.jolokia import endpoint
-from tests.fake_jolokia import denied
+from tests.fake_jolokia import denied, failed
 from tests.jolokia.scripted import FAILURE_DETECTOR, ONE, THREE, TWO, Lab, asked_of
 
 ALL_PAGES = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ALL)),))
@@ -100,7 +100,23 @@ def test_an_access_policy_that_forbids_it(name: str) -> None:
     lab.nodes[ONE].other[FAILURE_DETECTOR, name] = denied
     with lab.running() as running:
         assert assess(running.poll(), ALL_PAGES).severity is Severity.OK
+        asked = states_asked(running, ONE)
         assert assess(running.poll(), ALL_PAGES).severity is Severity.OK
+        assert states_asked(running, ONE) == asked
+
+
+def test_states_that_fail_once_cost_the_view() -> None:
+    """Some node is down, and which one is not known: the lists are not believed."""
+    lab = Lab()
+    detects(lab, ONE, THREE)
+    states = lab.nodes[ONE].other[FAILURE_DETECTOR, "SimpleStatesWithPort"]
+    lab.nodes[ONE].other[FAILURE_DETECTOR, "SimpleStatesWithPort"] = lambda item: failed(item, 500, "java.lang.X")
+    with lab.running(TWO) as running:
+        snapshot = running.poll()
+        assert assess(snapshot, ALL_PAGES).severity is Severity.UNKNOWN
+        assert Gatekeeper(snapshot, Policy(), Gate(settle=0)).decide([TWO]).decision == "unknown"
+        lab.nodes[ONE].other[FAILURE_DETECTOR, "SimpleStatesWithPort"] = states
+        assert assess(running.poll(), ALL_PAGES).severity is Severity.CRITICAL
 
 
 def test_a_node_that_is_unreachable_is_not_asked_about() -> None:
