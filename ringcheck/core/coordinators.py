@@ -106,7 +106,8 @@ def _without_coordinator(scope: Scope, leases: Leases, told: list[Finding]) -> I
         nodes = coordinators_of(evidence, datacenter)
         if any(evidence.states[index] != "down" for index in nodes):
             continue
-        if severity is Severity.WARNING and nodes & leases.leased:
+        # A node that is drained or starting is none of the coordinators, but its restart is what they lack.
+        if severity is Severity.WARNING and nodes_of(evidence, datacenter) & leases.leased:
             severity = Severity.OK
         down = listed(evidence.names(nodes)) if nodes else "none of its nodes serves clients"
         yield Finding(

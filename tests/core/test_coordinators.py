@@ -202,6 +202,19 @@ def test_a_lease_lowers_only_the_warning(policy: Policy, severity: str) -> None:
     assert text.startswith(severity)
 
 
+@pytest.mark.parametrize("phase", [{"mode": "DRAINED"}, {"mode": "STARTING"}, {"native_transport_running": False}])
+def test_a_lease_lowers_it_in_each_phase_of_a_restart(phase: dict[str, Any]) -> None:
+    """A node that answers and serves no clients restarts as much as one whose process has ended."""
+    rings = [ring("orders", "NetworkTopologyStrategy {dc1=1, dc2=1, dc3=1}", [(1, 2, 3)] * 4, 3)]
+    restarting = with_node(snapshot(nodes("dc1", "dc2", "dc3"), rings), 2, **phase)
+    maintenance = Maintenance(holders=tuple(held(2)))
+    verdict = assess(restarting, Policy(QUORUM), maintenance=maintenance)
+    [text] = findings(verdict)["no_coordinator"]
+    assert (verdict.severity.name, text.split()[0]) == ("OK", "OK")
+    [text] = findings(assess(restarting, Policy(QUORUM)))["no_coordinator"]
+    assert text.startswith("WARNING")
+
+
 def test_a_loss_of_ranges_says_it_already_to_health() -> None:
     """LOCAL levels of the same clients are lost as loudly."""
     local = Policy((Rule(keyspaces=("*",), critical=Threshold(Level.LOCAL_ONE)),))
