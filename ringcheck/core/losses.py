@@ -267,7 +267,8 @@ def lost_by_the_stop(snapshot: Snapshot, stake: Stake, after: RingState, loss: C
     if stake.code:
         if loss.ranges:
             text = _WITHOUT_COORDINATORS[stake.code].format(stake.client)
-            yield reason(stake.code, str(stake.client), text, blocks=not stake.advisory, **stake.fields)
+            # Its level is how such a ring is judged: what is lost is lost at every level of a query.
+            yield reason(stake.code, str(stake.client), text, blocks=not stake.advisory, datacenter=stake.client)
         return
     share = loss.tokens / after.space.size
     example = None if loss.first is None else example_of(snapshot, after, loss.first)

@@ -194,7 +194,7 @@ class StakeFinder:
                     advisory=client not in stated and len(coordinators.nodes_of(evidence, client)) == 1,
                 )
             log = coordinators.batchlog_of(evidence, client)
-            if log:
+            if ring and log:
                 yield Stake(
                     keyspaces=(),
                     ring=log,

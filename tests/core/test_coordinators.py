@@ -55,7 +55,7 @@ def test_the_last_coordinator_of_a_client_datacenter_must_not_stop() -> None:
     """At QUORUM every range stays available, but the clients of dc2 would have nothing to connect to."""
     decision = decide(cluster(), 4, 5)
     assert (decision.decision, blocking(decision)) == ("unsafe", LOST)
-    assert decision.reasons[0].datacenter == "dc2"
+    assert (decision.reasons[0].level, decision.reasons[0].datacenter) == (None, "dc2")
     assert decision.checked.levels == (Level.QUORUM,)
     assert decide(cluster(), 4).decision == "safe"
     assert decide(cluster(), 1).decision == "safe"
@@ -248,11 +248,13 @@ def test_the_gate_notes_that_batches_fail() -> None:
     """Of two nodes one could never restart otherwise, so it does not block."""
     decision = decide(cluster(), 4)
     note = next(reason for reason in decision.reasons if reason.code == "logged_batches")
-    assert (decision.decision, note.blocks, note.datacenter) == ("safe", False, "dc2")
+    assert (decision.decision, note.blocks, note.level, note.datacenter) == ("safe", False, None, "dc2")
     assert note.summary == "no logged batch could be written in dc2: only one of its nodes would be up"
     assert "logged_batches" not in {reason.code for reason in decide(cluster(), 1).reasons}
     assert "logged_batches" not in {reason.code for reason in decide(cluster(), 4, 5).reasons}
     assert {address(4), address(5)} <= Gatekeeper(cluster(), NAMED, GATE).safe_nodes()
+    off = with_node(with_node(cluster(), 4, native_transport_running=False), 5, native_transport_running=False)
+    assert "logged_batches" not in {reason.code for reason in decide(off, 4, 5).reasons}  # nobody writes any there
     pair = snapshot(nodes("dc1:r1", "dc1:r2"), [ring("orders", "NetworkTopologyStrategy {dc1=2}", [(1, 2)] * 4, 2)])
     decision = decide(pair, 1, policy=Policy(), gate=Gate(level=Level.LOCAL_ONE))
     assert decision.decision == "safe"
