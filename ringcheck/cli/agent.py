@@ -7,6 +7,7 @@ signals; all other work is done by the threads of the agent and its web server.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import threading
 from contextlib import ExitStack, suppress
@@ -31,6 +32,14 @@ _UNGUARDED = (
     "web_config has no users: anyone who can connect may read the state, nodes, snapshots and history of all clusters; "
     "requests that change something are refused from other hosts"
 )
+# Of mallopt(3). Replies, pages and metrics of some hundred KiB are made and freed all the time, in many threads. By
+# default glibc soon keeps memory of this size for later, and small objects between two large ones hold all of it: the
+# resident size grows for days.
+_MALLOPT = {
+    -8: 2,  # M_ARENA_MAX: heaps at most
+    -3: 64 * 1024,  # M_MMAP_THRESHOLD: bytes from which on memory is the system's own, and not part of a heap
+    -1: 128 * 1024,  # M_TRIM_THRESHOLD: free bytes at the end of a heap
+}
 GC_THRESHOLD = 20_000  # new objects after which Python searches the youngest ones for cycles; 700 by default
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
@@ -59,6 +68,7 @@ def agent(config: str, listen: str | None, form: Form | None, *, debug: bool) ->
 
     require_config(config)
     loaded = load(config)
+    return_freed_memory()
     _block()
     _allow_descriptors()
     return _Service(config, loaded, listen, form, debug=debug).run()
@@ -329,3 +339,18 @@ def _allow_descriptors() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems refuse "unlimited" there
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def return_freed_memory() -> None:
+    """Let the C library return memory early, unless the environment sets its options; for use before threads start.
+
+    Other C libraries than glibc have no such options.
+    """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    with suppress(ImportError, AttributeError, OSError):
+        import ctypes  # some builds of Python lack it
+
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOPT.items():
+            mallopt(option, value)
