@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.cassandra
 
-RELEASES = [release for release in chosen_releases(("3.11.19", "5.0.8")) if release_key(release) >= (3, 0)]
+RELEASES = [release for release in chosen_releases() if release_key(release) >= (3, 0)]
 # The coordinator must hear of the restart from the third node before its detector convicts the node for its silence.
 PATIENT = queries.TIMEOUTS | {"phi_convict_threshold": 16}
 GOSSIPER = "org.apache.cassandra.net:type=Gossiper"
