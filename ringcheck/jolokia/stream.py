@@ -53,7 +53,7 @@ def entries(reply: Reply, take: Callable[[str, Any], None], what: str) -> None:
     except ijson.IncompleteJSONError:
         cut = f"the JSON of the answer is broken or cut off after {reply.bytes_read} bytes"
         raise SourceError(f"{shown(reply.url)}: {cut}") from None
-    except ijson.JSONError:
+    except (ijson.JSONError, UnicodeDecodeError):  # the latter for the second half of a surrogate pair alone
         raise SourceError(f"{shown(reply.url)}: the answer is not JSON") from None
 
 

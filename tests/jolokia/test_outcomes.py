@@ -395,6 +395,15 @@ def test_a_range_map_that_is_cut_off_is_refused(padding: int, cut: int) -> None:
         rows(body[:-cut], padding)
 
 
+HALF_A_PAIR = rb'{"status":200,"value":{"[1, 5]":["\udc00"],"[5, 1]":["10.0.0.2"]}}'
+
+
+def test_half_a_surrogate_pair_in_a_streamed_answer_is_refused() -> None:
+    """The library that decodes large answers can't decode it; the error is about this answer alone."""
+    with pytest.raises(SourceError, match="is not JSON"):
+        rows(HALF_A_PAIR, 2 * SMALL)
+
+
 @BOTH
 @pytest.mark.parametrize("body", [b'{"status":200,"value":{}} {}', b'{"status":200,"value":{}}x', b"{status}"])
 def test_a_reply_that_is_not_json_is_refused(padding: int, body: bytes) -> None:
