@@ -18,6 +18,7 @@ Json = dict[str, Any]
 
 T = TypeVar("T")
 
+LONGEST_TEXT = 16384  # characters of a name, an address or a sentence
 _KINDS = {str: "text", int: "a number", bool: "true or false", list: "a list", dict: "an object"}
 
 
@@ -44,6 +45,8 @@ class Fields:
         value = self.values[name]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise DataError(f"{self.at(name)} is {shown(value)}, not {_KINDS[kind]}")
+        if kind is str and len(value) > LONGEST_TEXT:
+            raise DataError(f"{self.at(name)} has {len(value)} characters, and at most {LONGEST_TEXT} are read")
         if kind is int and not -(2**63) <= value < 2**63:
             raise DataError(f"{self.at(name)} is {shown(value)}, which does not fit in 64 bits")
         return value

@@ -32,7 +32,7 @@ from ringcheck.core.ring import (
 )
 from ringcheck.core.schema_report import KeyspaceReport, SchemaReport
 from ringcheck.core.spans import Spans
-from ringcheck.documents.fields import Fields, address, parse_document, shown, token_texts
+from ringcheck.documents.fields import LONGEST_TEXT, Fields, address, parse_document, shown, token_texts
 from ringcheck.errors import DataError, RingError
 
 if TYPE_CHECKING:
@@ -365,7 +365,7 @@ def _known_as(view: Fields) -> tuple[tuple[str, str], ...]:
 def _read_ring(ring: Fields, nodes: int, space: Partitioner) -> Ring:
     """A ring of a cluster with `nodes` nodes."""
     keyspaces = ring.required("keyspaces", list)
-    if not keyspaces or not all(isinstance(name, str) for name in keyspaces):
+    if not keyspaces or not all(isinstance(name, str) and len(name) <= LONGEST_TEXT for name in keyspaces):
         raise DataError(f"{ring.at('keyspaces')} is not a list of names")
     text = ring.optional("replication", str)
     pending_rows = _rows(ring, "pending", space)

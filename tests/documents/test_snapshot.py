@@ -228,6 +228,8 @@ def change(path: str, value: object) -> dict[str, Any]:
         (change("rings.0.pending", ...), "f.json: rings[0].pending is missing"),
         (change("partitioner", "ByteOrderedPartitioner"), None),
         (change("rings.0.keyspaces", []), "f.json: rings[0].keyspaces is not a list of names"),
+        (change("rings.0.keyspaces", ["x" * 16385]), "f.json: rings[0].keyspaces is not a list of names"),
+        (change("nodes.0.rack", "x" * 16385), "f.json: nodes[0].rack has 16385 characters, and at most 16384 are read"),
         (change("rings.0.keyspaces", ["blog_3"]), "f.json: a keyspace is in two rings"),
         (change("rings.0.ranges", []), "f.json: rings[0]: the ring has no ranges"),
         (change("rings.0.ranges.3", ["1", "2"]), "f.json: rings[0].ranges[3] is not [start, end, [node index, ...]]"),
