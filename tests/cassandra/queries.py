@@ -27,6 +27,7 @@ from cassandra import (
     WriteFailure,
     WriteTimeout,
 )
+from cassandra.cluster import NoHostAvailable
 from cassandra.concurrent import execute_concurrent
 from cassandra.metadata import Murmur3Token
 from cassandra.protocol import ErrorMessage
@@ -463,6 +464,16 @@ class Lab:
         names = [keyspace.name for keyspace in self.keyspaces]
         wanted = ("--level", "all", "--ranges", "--view", coordinator.address, *names)
         return judged(coordinator, *wanted, config=self._config)
+
+
+def refusal(node: RealNode, statement: str, level: int) -> str:
+    """Why a coordinator does not serve a statement at a level; empty if it does."""
+    with node.cluster.session(node) as session:
+        try:
+            session.execute(SimpleStatement(statement, consistency_level=level))
+        except (NoHostAvailable, Unavailable) as error:
+            return repr(error)
+    return ""
 
 
 _ATTEMPTS = 3

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cassandra import ConsistencyLevel, Unavailable
-from cassandra.cluster import NoHostAvailable
-from cassandra.query import SimpleStatement
+from cassandra import ConsistencyLevel
 
 from tests.cassandra import queries
 from tests.cassandra.answers import Answers
@@ -15,7 +13,6 @@ from tests.cassandra.conftest import chosen_releases
 from tests.cassandra.launch import release_key
 
 if TYPE_CHECKING:
-    from tests.cassandra.cluster import RealCluster
     from tests.cassandra.conftest import ClusterFactory
 
 pytestmark = pytest.mark.cassandra
@@ -24,16 +21,6 @@ RELEASES = [release for release in chosen_releases() if release_key(release) >= 
 REPLICATION = "{'class': 'NetworkTopologyStrategy', 'dc1': 3}"
 WRITES = "INSERT INTO shop.orders (id, n) VALUES (1, 1); INSERT INTO shop.orders (id, n) VALUES (2, 2);"
 BATCHES = {kind: f"BEGIN {kind}BATCH {WRITES} APPLY BATCH" for kind in ("", "UNLOGGED ")}
-
-
-def refusal(cluster: RealCluster, batch: str) -> str:
-    """Why the first node does not execute a batch at ONE; empty if it does."""
-    with cluster.session(1) as session:
-        try:
-            session.execute(SimpleStatement(batch, consistency_level=ConsistencyLevel.ONE))
-        except (NoHostAvailable, Unavailable) as error:
-            return repr(error)
-    return ""
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -50,8 +37,8 @@ def test_the_last_node_of_a_datacenter_writes_no_logged_batches(real_cluster: Cl
         assert decision["decision"] == "safe"
         node.terminate()
         cluster.wait_down(node)
-        assert not refusal(cluster, BATCHES["UNLOGGED "])
-        why = refusal(cluster, BATCHES[""])
+        assert not queries.refusal(cluster.node(1), BATCHES["UNLOGGED "], ConsistencyLevel.ONE)
+        why = queries.refusal(cluster.node(1), BATCHES[""], ConsistencyLevel.ONE)
         assert ("Unavailable" in why) != left, why
         code, text = asked.check("-w", "ONE", "-c", "ONE")
         assert (code, "[logged_batches]" in text) == (0, not left), text

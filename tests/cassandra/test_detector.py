@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from cassandra import ConsistencyLevel, Unavailable
-from cassandra.cluster import NoHostAvailable
-from cassandra.query import SimpleStatement
+from cassandra import ConsistencyLevel
 
 from ringcheck.jolokia.mbeans import FAILURE_DETECTOR, SIMPLE_STATES
 from tests.cassandra import queries
@@ -41,16 +39,6 @@ def generation(observer: RealNode, node: RealNode) -> int:
     return int(observer.exec("getCurrentGenerationNumber", node.address, mbean=GOSSIPER))
 
 
-def reads_at_all(node: RealNode) -> str:
-    """Why a coordinator does not serve a read at ALL; empty if it does."""
-    with node.cluster.session(node) as session:
-        try:
-            session.execute(SimpleStatement(READ, consistency_level=ConsistencyLevel.ALL))
-        except (NoHostAvailable, Unavailable) as error:
-            return repr(error)
-    return ""
-
-
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_node_that_restarted_unseen_and_sends_no_echo(real_cluster: ClusterFactory, release: str) -> None:
     """The coordinator learns from a third node that it has restarted, and waits for its echo for ever.
@@ -76,7 +64,7 @@ def test_a_node_that_restarted_unseen_and_sends_no_echo(real_cluster: ClusterFac
     observer.resume()
     wait_until(lambda: "" if is_down(observer, restarted) else "it is up", 30, "the detector does not see it:", cluster)
     assert restarted.address in observer.addresses("LiveNodes")
-    assert "Unavailable" in reads_at_all(observer)
+    assert "Unavailable" in queries.refusal(observer, READ, ConsistencyLevel.ALL)
     document = Answers(cluster).health("--view", observer.address, "--level", "LOCAL_ALL")
     assert lost(document, "LOCAL_ALL", "shop") > 0
     assert "live_but_down" in {finding["code"] for finding in document["findings"]}
